@@ -1,0 +1,277 @@
+//! The vault on disk: SQLite under SQLCipher, one table for each of the core's, one transaction for each of its steps.
+//!
+//! The file is encrypted page by page (AES-256, HMAC-SHA-512) under a raw key from [`crate::keys`], so that opening derives
+//! nothing. Every commit is on the disk before it returns (`synchronous=FULL`). Deleted rows are overwritten
+//! (`secure_delete`): a consumed key does not live on in a free page. Nothing in this module ever deletes a file.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
+use stonechat_core::vault::{Change, Order, Row, TABLES, Table, VaultError, VaultRead};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::home::private_file;
+use crate::keys::VaultKey;
+
+/// Why the vault cannot be opened or written. The texts are for people; nothing was destroyed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VaultProblem {
+    /// The first page does not open under the key, which `vault.key` vouches for.
+    #[error(
+        "the vault {} is damaged, or does not belong to the vault.key beside it ({detail}); it was left as it is. Put both \
+         files back from a backup", path.display()
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        detail: String,
+    },
+    /// A later version of this software wrote it.
+    #[error("the vault {} was written by a newer Stonechat (vault format {found}); update this one", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+    },
+    /// No room.
+    #[error("the disk that holds {} is full; free some space and try again. Nothing that was saved is lost", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No permission.
+    #[error("{} cannot be written ({detail}); check the permissions of the file, its folder and its disk", path.display())]
+    NotWritable {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        detail: String,
+    },
+    /// The disk or the system failed.
+    #[error("the vault {} cannot be read or written: {detail}; check the disk", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        detail: String,
+    },
+}
+
+/// The store behind the core.
+pub struct SqliteVault {
+    db: Connection,
+    path: PathBuf,
+    sql: Vec<TableSql>,
+}
+
+impl SqliteVault {
+    /// Opens the vault at `path`, making an empty one where there is none. Reads one page, whatever its size.
+    ///
+    /// # Errors
+    /// [`VaultProblem`].
+    pub fn open(path: &Path, key: &VaultKey) -> Result<Self, VaultProblem> {
+        let fail = |error: rusqlite::Error| problem(path, &error);
+        // SQLite gives its -wal the mode of the database.
+        private_file(OpenOptions::new().create(true).truncate(false).write(true).read(true), path).map_err(
+            |error| match error.kind() {
+                std::io::ErrorKind::StorageFull => VaultProblem::Full { path: path.to_owned() },
+                _ => VaultProblem::NotWritable { path: path.to_owned(), detail: error.to_string() },
+            },
+        )?;
+        let mut db = Connection::open(path).map_err(fail)?;
+        unlock(&db, key).map_err(fail)?;
+        let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail)?;
+        db.execute_batch(
+            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+             PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;",
+        )
+        .map_err(fail)?;
+        match version {
+            0 => create(&mut db).map_err(fail)?,
+            SCHEMA_VERSION => {}
+            found => return Err(VaultProblem::Newer { path: path.to_owned(), found }),
+        }
+        db.set_prepared_statement_cache_capacity(TABLES.len() * 7);
+        Ok(Self { db, path: path.to_owned(), sql: TABLES.into_iter().map(TableSql::new).collect() })
+    }
+
+    /// Stores the changes of one step: all of them, durably, or none.
+    ///
+    /// # Errors
+    /// [`VaultProblem`]; then the vault is as before.
+    pub fn commit(&mut self, changes: &[Change]) -> Result<(), VaultProblem> {
+        self.write(changes, None)
+    }
+
+    /// [`SqliteVault::commit`], and a note of the shell's own in the same transaction. An empty note is deleted.
+    ///
+    /// # Errors
+    /// As [`SqliteVault::commit`].
+    pub fn commit_with_note(&mut self, changes: &[Change], name: &str, note: &[u8]) -> Result<(), VaultProblem> {
+        self.write(changes, Some((name, note)))
+    }
+
+    /// What [`SqliteVault::commit_with_note`] stored under `name`.
+    ///
+    /// # Errors
+    /// [`VaultProblem`].
+    pub fn note(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, VaultProblem> {
+        self.db
+            .query_row("SELECT v FROM note WHERE k = ?1", [name], |row| row.get(0).map(Zeroizing::new))
+            .optional()
+            .map_err(|error| problem(&self.path, &error))
+    }
+
+    /// Moves what is in the `-wal` file into the vault and closes it.
+    ///
+    /// # Errors
+    /// [`VaultProblem`]; what was committed is safe even so.
+    pub fn close(self) -> Result<(), VaultProblem> {
+        let Self { db, path, .. } = self;
+        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(|error| problem(&path, &error))?;
+        db.close().map_err(|(_, error)| problem(&path, &error))
+    }
+
+    fn write(&mut self, changes: &[Change], note: Option<(&str, &[u8])>) -> Result<(), VaultProblem> {
+        let Self { db, path, sql } = self;
+        let fail = |error: rusqlite::Error| problem(path, &error);
+        let txn = db.transaction().map_err(fail)?;
+        for Change { table, key, value } in changes {
+            let sql = &sql[*table as usize];
+            match value {
+                Some(value) => txn.prepare_cached(&sql.put).and_then(|mut put| put.execute(params![key, value])),
+                None => txn.prepare_cached(&sql.delete).and_then(|mut delete| delete.execute([key])),
+            }
+            .map_err(fail)?;
+        }
+        match note {
+            Some((name, [])) => txn.execute("DELETE FROM note WHERE k = ?1", [name]).map_err(fail)?,
+            Some((name, note)) => {
+                txn.execute("REPLACE INTO note (k, v) VALUES (?1, ?2)", params![name, note]).map_err(fail)?
+            }
+            None => 0,
+        };
+        txn.commit().map_err(fail)
+    }
+
+    fn sql(&self, table: Table) -> &TableSql {
+        &self.sql[table as usize]
+    }
+}
+
+impl VaultRead for SqliteVault {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, VaultError> {
+        let mut get = self.db.prepare_cached(&self.sql(table).get).map_err(unreadable)?;
+        get.query_row([key], |row| row.get(0)).optional().map_err(unreadable)
+    }
+
+    fn range(&self, table: Table, low: &[u8], high: &[u8], order: Order, limit: usize) -> Result<Vec<Row>, VaultError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let sql = self.sql(table);
+        let (bounded, open) = match order {
+            Order::Ascending => (&sql.up, &sql.up_open),
+            Order::Descending => (&sql.down, &sql.down_open),
+        };
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let mut range = self.db.prepare_cached(if high.is_empty() { open } else { bounded }).map_err(unreadable)?;
+        if high.is_empty() {
+            range.query_map(params![low, limit], read)
+        } else {
+            range.query_map(params![low, limit, high], read)
+        }
+        .and_then(Iterator::collect)
+        .map_err(unreadable)
+    }
+}
+
+/// The statements of one table, written once so that SQLite's statement cache finds them again.
+struct TableSql {
+    get: String,
+    put: String,
+    delete: String,
+    up: String,
+    up_open: String,
+    down: String,
+    down_open: String,
+}
+
+impl TableSql {
+    fn new(table: Table) -> Self {
+        let t = table_name(table);
+        let range = |upper, order| format!("SELECT k, v FROM {t} WHERE k >= ?1 {upper} ORDER BY k {order} LIMIT ?2");
+        Self {
+            get: format!("SELECT v FROM {t} WHERE k = ?1"),
+            put: format!("REPLACE INTO {t} (k, v) VALUES (?1, ?2)"),
+            delete: format!("DELETE FROM {t} WHERE k = ?1"),
+            up: range("AND k < ?3", "ASC"),
+            up_open: range("", "ASC"),
+            down: range("AND k < ?3", "DESC"),
+            down_open: range("", "DESC"),
+        }
+    }
+}
+
+/// The one place that knows the cipher: another (SQLite3MultipleCiphers in a browser) is another body of this function.
+fn unlock(db: &Connection, key: &VaultKey) -> rusqlite::Result<()> {
+    let mut digits = hex::encode(key.danger_bytes());
+    let pragma = Zeroizing::new(format!("PRAGMA key = \"x'{digits}'\"; PRAGMA cipher_log_level = NONE;"));
+    digits.zeroize();
+    db.execute_batch(&pragma)
+}
+
+fn create(db: &mut Connection) -> rusqlite::Result<()> {
+    let txn = db.transaction()?;
+    for table in TABLES {
+        let name = table_name(table);
+        txn.execute_batch(&format!(
+            "CREATE TABLE {name} (k BLOB PRIMARY KEY NOT NULL, v BLOB NOT NULL) WITHOUT ROWID"
+        ))?;
+    }
+    txn.execute_batch("CREATE TABLE note (k TEXT PRIMARY KEY NOT NULL, v BLOB NOT NULL) WITHOUT ROWID")?;
+    txn.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    txn.commit()
+}
+
+/// Names follow the discriminant, which never changes meaning; the words are for whoever looks inside.
+fn table_name(table: Table) -> &'static str {
+    match table {
+        Table::Meta => "t0_meta",
+        Table::Mls => "t1_mls",
+        Table::Account => "t2_account",
+        Table::Conversation => "t3_conversation",
+        Table::Outbox => "t4_outbox",
+        Table::Message => "t5_message",
+        Table::MessageIndex => "t6_message_index",
+        Table::Request => "t7_request",
+        Table::Envelope => "t8_envelope",
+        Table::Token => "t9_token",
+        Table::Blob => "t10_blob",
+        Table::Seen => "t11_seen",
+    }
+}
+
+fn problem(path: &Path, error: &rusqlite::Error) -> VaultProblem {
+    let (path, detail) = (path.to_owned(), error.to_string());
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => VaultProblem::Full { path },
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => VaultProblem::Corrupt { path, detail },
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            VaultProblem::NotWritable { path, detail }
+        }
+        _ => VaultProblem::Io { path, detail },
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err asks for")]
+fn unreadable(error: rusqlite::Error) -> VaultError {
+    VaultError { detail: error.to_string() }
+}
+
+/// Version 1: the tables of [`TABLES`] and `note`.
+const SCHEMA_VERSION: i64 = 1;
+
+#[cfg(test)]
+mod tests;

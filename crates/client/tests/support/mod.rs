@@ -1,0 +1,184 @@
+//! A real server and real clients for the tests.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use stonechat_client::{Body, Client, Handle, KeyChoice, ServerUrl, Target};
+use tempfile::TempDir;
+
+/// `stonechatd`, killed when dropped.
+pub struct Server {
+    data: TempDir,
+    process: Child,
+    /// Where it listens, also after a restart.
+    pub url: ServerUrl,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let (process, url) = serve(data.path(), "127.0.0.1:0").await;
+        Self { data, process, url }
+    }
+
+    /// As the machine's failure would: no good-bye to anybody.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// The same data at the same address.
+    pub async fn restart(&mut self) {
+        let (process, url) = serve(self.data.path(), &self.url.authority()).await;
+        assert_eq!(url, self.url);
+        self.process = process;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+async fn serve(data: &Path, listen: &str) -> (Child, ServerUrl) {
+    let mut command = Command::new(binary());
+    command.arg("serve").arg("--data").arg(data).args(["--listen", listen]);
+    let (process, line) = started(command, "listening on ").await;
+    (process, line.parse().unwrap())
+}
+
+/// Starts a process and waits for a line on its standard output; returns what follows `prefix` in it.
+async fn started(mut command: Command, prefix: &'static str) -> (Child, String) {
+    let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let found = tokio::task::spawn_blocking(move || {
+        let found = lines.by_ref().map_while(Result::ok).find_map(|line| line.strip_prefix(prefix).map(str::to_owned));
+        // The rest is read and dropped, so that the process never waits for a reader.
+        std::thread::spawn(move || lines.for_each(drop));
+        found
+    });
+    let line = tokio::time::timeout(Duration::from_secs(60), found).await.unwrap().unwrap();
+    (process, line.unwrap_or_else(|| panic!("{command:?} ended before it said {prefix:?}")))
+}
+
+/// `stonechatd`: named by the environment, built with these tests, or built now.
+fn binary() -> PathBuf {
+    if let Some(named) = std::env::var_os("STONECHATD") {
+        return named.into();
+    }
+    let built = target_dir().join(format!("stonechatd{}", std::env::consts::EXE_SUFFIX));
+    if !built.exists() {
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "stonechat-server", "--bin", "stonechatd"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .unwrap();
+        assert!(status.success(), "stonechatd does not build");
+    }
+    built
+}
+
+/// `target/debug`: this executable is in its `deps`.
+fn target_dir() -> PathBuf {
+    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()
+}
+
+/// Somebody with a home of their own.
+pub struct Person {
+    /// Their home.
+    pub dir: TempDir,
+    /// Their client.
+    pub client: Client,
+    key: KeyChoice,
+}
+
+impl Person {
+    /// The same home in what could be another process.
+    pub async fn reopened(self) -> Self {
+        let Self { dir, client, key } = self;
+        client.shutdown().await;
+        let client = Client::builder().home(dir.path()).key(key.clone()).open().await.unwrap();
+        Self { dir, client, key }
+    }
+}
+
+/// Signs somebody up and waits until they can be written to.
+pub async fn person(server: &Server, name: &str) -> Person {
+    person_at(server, name, tempfile::tempdir().unwrap(), KeyChoice::Auto).await
+}
+
+/// As [`person`], in this folder.
+pub async fn person_at(server: &Server, name: &str, dir: TempDir, key: KeyChoice) -> Person {
+    let (client, _) = Client::sign_up(dir.path(), key.clone(), handle(name), &server.url).await.unwrap();
+    client.sync(Duration::from_secs(30)).await.unwrap();
+    Person { dir, client, key }
+}
+
+pub fn handle(name: &str) -> Handle {
+    Handle::parse(name).unwrap()
+}
+
+pub fn to(name: &str) -> Target {
+    Target::Person(handle(name))
+}
+
+/// What a conversation reads like; nothing while there is none.
+pub async fn texts(client: &Client, with: &str) -> Vec<String> {
+    let Ok(target) = client.target(with).await else { return Vec::new() };
+    let Some(id) = client.find(&target).await.unwrap() else { return Vec::new() };
+    let messages = client.messages(id, None, 100).await.unwrap();
+    let text = |body: &Body| match body {
+        Body::Text(text) => Some(text.clone()),
+        _ => None,
+    };
+    messages.iter().filter_map(|message| text(&message.body)).collect()
+}
+
+/// Looks again and again, for half a minute at most.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "not within 30 s: {what}");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+/// The example bot as a process.
+pub struct Echo {
+    process: Child,
+    _dir: TempDir,
+}
+
+impl Echo {
+    pub async fn start(server: &Server) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new(target_dir().join("examples").join("echo"));
+        let home = dir.path().join("home");
+        command.arg("--home").arg(home).args(["--server", &server.url.to_string(), "--handle", "echo"]);
+        command.stderr(Stdio::null());
+        let (process, handle) = started(command, "ready ").await;
+        assert_eq!(handle, "@echo");
+        Self { process, _dir: dir }
+    }
+
+    /// SIGTERM; whether it left with 0.
+    pub async fn terminate(&mut self) -> bool {
+        let asked = Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
+        assert!(asked.success());
+        eventually("the bot leaves", || std::future::ready(self.process.try_wait().unwrap())).await.success()
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

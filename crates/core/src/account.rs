@@ -1,0 +1,187 @@
+//! This account: sign-up, the keys of this device, and what is known of others.
+//!
+//! A log of somebody else is stored only after it verified from entry 0 and, if one was stored before, starts with all of
+//! that. Nothing else may write [`Table::Account`].
+
+use ed25519_dalek::SigningKey;
+use rand_core::CryptoRngCore;
+use stonechat_wire::{AccountId, AccountLog, AccountState, Capability, DeviceId, Handle, List, LogBody, LogEntry, Signer, Timestamp};
+use zeroize::Zeroizing;
+
+use crate::CoreError;
+use crate::api::Me;
+use crate::keys::{self, DeviceSecrets};
+use crate::records::{ContactRecord, ME, MeRecord, Read, Write, handle_key};
+use crate::step::Ctx;
+use crate::vault::{Change, Table, Txn, VaultError, VaultRead};
+
+/// A new account, not yet known to any server.
+pub struct SignUp {
+    /// For the vault, before anything else.
+    pub changes: Vec<Change>,
+    /// 24 words. Shown once, kept nowhere.
+    pub recovery_phrase: Zeroizing<String>,
+    /// What was made.
+    pub me: Me,
+}
+
+/// Why no account can be made here.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SignUpError {
+    /// The vault has an account that the server knows.
+    #[error("this home belongs to {0} already; choose another home for another account")]
+    AlreadySignedUp(Handle),
+    /// The vault failed.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+/// Makes an account: the keys of its first device, its recovery phrase and entry 0 of its log. An earlier attempt in this
+/// vault that no server accepted is replaced.
+///
+/// # Errors
+/// [`SignUpError`].
+pub fn sign_up(
+    vault: &dyn VaultRead,
+    rng: &mut dyn CryptoRngCore,
+    now: Timestamp,
+    handle: Handle,
+    server: String,
+) -> Result<SignUp, SignUpError> {
+    if let Some(old) = vault.me()?.filter(|me| me.registered) {
+        return Err(SignUpError::AlreadySignedUp(old.handle));
+    }
+    let mut secret = || {
+        let mut bytes = Zeroizing::new([0_u8; 32]);
+        rng.fill_bytes(&mut *bytes);
+        bytes
+    };
+    let (signature_seed, inbox_seed, contact, entropy) = (secret(), secret(), secret(), secret());
+    let mut device = DeviceId([0; 16]);
+    rng.fill_bytes(&mut device.0);
+    let recovery = keys::recovery_signing_key(&entropy);
+    let secrets = DeviceSecrets::from_seeds(*signature_seed, *inbox_seed);
+    let signing = secrets.signing_key();
+    let body = LogBody::Genesis {
+        handle: handle.clone(),
+        device: secrets.device_keys(device),
+        recovery: recovery.verifying_key().to_bytes(),
+        at: now,
+    };
+    let genesis = LogEntry::sign(&body, &[(Signer::Device(device), &signing), (Signer::Recovery, &recovery)]);
+    let account = AccountId(genesis.hash());
+    let record = MeRecord { account, handle, device, signature_seed, inbox_seed, contact, genesis, server, registered: false };
+    let mut txn = Txn::new(vault);
+    txn.save(Table::Meta, ME, &record);
+    let log = AccountLog(List::new(vec![record.genesis.clone()]).expect("one entry"));
+    // One place knows everybody's log, one's own included.
+    txn.save(Table::Account, &account.0, &ContactRecord { log, accepted: true, contact: None, alarm: None });
+    txn.put(Table::Meta, handle_key(&record.handle), account.0);
+    Ok(SignUp { changes: txn.into_changes(), recovery_phrase: keys::recovery_phrase(&entropy), me: record.public() })
+}
+
+impl MeRecord {
+    pub(crate) fn public(&self) -> Me {
+        Me {
+            account: self.account,
+            handle: self.handle.clone(),
+            device: self.device,
+            server: self.server.clone(),
+            registered: self.registered,
+        }
+    }
+}
+
+/// This account's record with its keys made usable.
+pub(crate) struct Identity {
+    pub record: MeRecord,
+    pub secrets: DeviceSecrets,
+    pub signer: crate::mls::Signer,
+    pub signing: SigningKey,
+    pub log: AccountLog,
+}
+
+impl Identity {
+    pub(crate) fn load(vault: &dyn VaultRead) -> Result<Option<Self>, CoreError> {
+        let Some(record) = vault.me()? else { return Ok(None) };
+        let log = AccountLog(List::new(vec![record.genesis.clone()]).expect("one entry"));
+        AccountState::verify(&log, Some(record.account))
+            .map_err(|e| VaultError { detail: format!("this account's own log does not verify: {e}") })?;
+        let secrets = DeviceSecrets::from_seeds(*record.signature_seed, *record.inbox_seed);
+        let signing = secrets.signing_key();
+        let signer = crate::mls::Signer::from_seed(&record.signature_seed);
+        Ok(Some(Self { record, secrets, signer, signing, log }))
+    }
+
+    pub(crate) fn account(&self) -> AccountId {
+        self.record.account
+    }
+
+    pub(crate) fn leaf(&self) -> crate::mls::LeafIdentity {
+        crate::mls::LeafIdentity { account: self.record.account, device: self.record.device }
+    }
+
+    /// What opens the contact lane of this account's inbox.
+    pub(crate) fn contact_capability(&self) -> Capability {
+        Capability::from_bytes(*self.record.contact)
+    }
+}
+
+/// What became of a log that somebody showed us.
+pub(crate) enum Learned {
+    /// Verified; stored unless the stored one was longer.
+    Known(AccountState),
+    /// It does not verify, or it contradicts the one that is stored.
+    Untrusted(String),
+}
+
+/// Verifies a log and stores it if it is new or longer. `expected`: whose it must be.
+pub(crate) fn learn(ctx: &mut Ctx<'_>, log: &AccountLog, expected: Option<AccountId>) -> Result<Learned, CoreError> {
+    let state = match AccountState::verify(log, expected) {
+        Ok(state) => state,
+        Err(error) => return Ok(Learned::Untrusted(error.to_string())),
+    };
+    let id = state.id();
+    match ctx.txn.contact(&id)? {
+        None => {
+            let record = ContactRecord { log: log.clone(), accepted: false, contact: None, alarm: None };
+            ctx.txn.save(Table::Account, &id.0, &record);
+            Ok(Learned::Known(state))
+        }
+        Some(mut stored) if log.extends(&stored.log) => {
+            if log != &stored.log {
+                stored.log = log.clone();
+                ctx.txn.save(Table::Account, &id.0, &stored);
+            }
+            Ok(Learned::Known(state))
+        }
+        Some(stored) if stored.log.extends(log) => known(ctx, &id)?.map(Learned::Known).ok_or_else(|| CoreError::Bug("stored log vanished".into())),
+        Some(mut stored) => {
+            let why = "their account log contradicts the one first seen";
+            stored.alarm = Some(why.into());
+            ctx.txn.save(Table::Account, &id.0, &stored);
+            Ok(Learned::Untrusted(why.into()))
+        }
+    }
+}
+
+/// What the stored log of somebody says, verified again from entry 0.
+pub(crate) fn known(ctx: &Ctx<'_>, id: &AccountId) -> Result<Option<AccountState>, CoreError> {
+    let Some(record) = ctx.txn.contact(id)? else { return Ok(None) };
+    let state = AccountState::verify(&record.log, Some(*id)).map_err(|e| VaultError { detail: format!("a stored account log: {e}") })?;
+    Ok(Some(state))
+}
+
+/// Remembers that a handle is this account's.
+pub(crate) fn remember_handle(ctx: &mut Ctx<'_>, handle: &Handle, id: AccountId) {
+    ctx.txn.put(Table::Meta, handle_key(handle), id.0);
+}
+
+/// Marks somebody as accepted: their further invitations join at once.
+pub(crate) fn accept(ctx: &mut Ctx<'_>, id: &AccountId) -> Result<(), CoreError> {
+    if let Some(mut record) = ctx.txn.contact(id)?.filter(|record| !record.accepted) {
+        record.accepted = true;
+        ctx.txn.save(Table::Account, &id.0, &record);
+    }
+    Ok(())
+}

@@ -1,0 +1,409 @@
+//! What a person asks for, turned into look-ups, intents and messages.
+
+use stonechat_wire::{AccountId, AccountLog, ConversationId, ErrorCode, Failure, Handle, Request, Seq};
+
+use crate::account::{Learned, accept, learn, remember_handle};
+use crate::api::{Command, CommandError, CommandId, Event, Link, Outcome, Role, Target};
+use crate::commit::role_of;
+use crate::content::Body;
+use crate::limits::{GROUP_MEMBERS_MAX, GROUP_NAME_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::mls::{Group, Mls};
+use crate::policy::GroupState;
+use crate::records::{Head, Info, Intent, Phase, Read, Write, info_key};
+use crate::session::{Pending, mls_bug};
+use crate::step::Ctx;
+use crate::vault::Table;
+use crate::{Core, CoreError};
+
+/// A command that waits for handles to be looked up. It is in memory only: nothing happened yet.
+#[derive(Clone)]
+pub(crate) struct Waiting {
+    id: CommandId,
+    command: Command,
+}
+
+impl Waiting {
+    pub(crate) fn command(&self) -> CommandId {
+        self.id
+    }
+}
+
+impl Core {
+    pub(crate) fn command(&mut self, ctx: &mut Ctx<'_>, id: CommandId, command: Command) -> Result<(), CoreError> {
+        if self.identity.is_none() {
+            ctx.finish(id, Err(CommandError::NoAccount));
+            return Ok(());
+        }
+        if let Some(result) = self.attempt(ctx, id, command)? {
+            ctx.finish(id, result);
+        }
+        Ok(())
+    }
+
+    /// Does a command, or begins it: `None` when it finishes later.
+    fn attempt(&mut self, ctx: &mut Ctx<'_>, id: CommandId, command: Command) -> Result<Option<Result<Outcome, CommandError>>, CoreError> {
+        if let Err(error) = check_bounds(&command) {
+            return Ok(Some(Err(error)));
+        }
+        let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("a command of nobody".into()))?.record.handle.clone();
+        for handle in command.handles() {
+            if *handle == me && !matches!(command, Command::SetRole { .. }) {
+                return Ok(Some(Err(CommandError::Yourself)));
+            }
+            if ctx.txn.account_of(handle)?.is_none() {
+                return Ok(self.look_up(ctx, handle.clone(), Waiting { id, command: command.clone() }).map(Err));
+            }
+        }
+        let result = match command {
+            Command::Register => {
+                self.register(ctx, id);
+                return Ok(None);
+            }
+            Command::Sync => {
+                self.syncing.push(id);
+                return Ok(None);
+            }
+            Command::Send { to, text } => self.send(ctx, &to, text)?,
+            Command::CreateGroup { name, members } => {
+                let accounts = self.accounts(ctx, &members)?;
+                Ok(Outcome::Conversation(self.create_group(ctx, name, &accounts)?))
+            }
+            Command::AddMembers { group, members } => self.change(ctx, group, Role::Admin, |core, ctx, info| {
+                let accounts = core.accounts(ctx, &members)?;
+                if info.leaves.len() + accounts.len() > GROUP_MEMBERS_MAX {
+                    return Ok(Err(CommandError::Invalid(format!("a group has at most {GROUP_MEMBERS_MAX} members"))));
+                }
+                for account in accounts {
+                    accept(ctx, &account)?;
+                    info.intents.push(Intent::Add(account, Vec::new()));
+                }
+                Ok(Ok(()))
+            })?,
+            Command::RemoveMember { group, member } => self.remove_member(ctx, group, &member)?,
+            Command::Rename { group, name } => self.change(ctx, group, Role::Admin, |_, _, info| {
+                info.intents.push(Intent::Rename(name));
+                Ok(Ok(()))
+            })?,
+            Command::SetRole { group, member, role } => self.set_role(ctx, group, &member, role)?,
+            Command::Leave { group } => self.leave(ctx, group)?,
+            Command::Refresh { conversation } => self.refresh(ctx, conversation)?,
+            Command::Accept { from } => self.accept_from(ctx, &from)?,
+            Command::Decline { from } => self.decline(ctx, &from)?,
+            Command::MarkRead { conversation } => self.mark_read(ctx, conversation)?,
+        };
+        Ok(Some(result))
+    }
+
+    // --- look-ups ------------------------------------------------------------------------------------------------------
+
+    fn look_up(&mut self, ctx: &mut Ctx<'_>, handle: Handle, waiting: Waiting) -> Option<CommandError> {
+        if !self.session.anonymous.ready {
+            return Some(CommandError::Offline);
+        }
+        let asked = self.session.look_ups.iter().any(|(other, _)| *other == handle);
+        self.session.look_ups.push((handle.clone(), waiting));
+        if !asked {
+            self.ask(ctx, Link::Anonymous, Request::LookUpHandle { handle: handle.clone() }, Pending::LookUp { handle });
+        }
+        None
+    }
+
+    fn take_waiting(&mut self, handle: &Handle) -> Vec<Waiting> {
+        let (mine, rest) = std::mem::take(&mut self.session.look_ups).into_iter().partition(|(other, _)| other == handle);
+        self.session.look_ups = rest;
+        mine.into_iter().map(|(_, waiting)| waiting).collect()
+    }
+
+    pub(crate) fn looked_up(&mut self, ctx: &mut Ctx<'_>, handle: &Handle, log: &AccountLog) -> Result<(), CoreError> {
+        let trouble = match learn(ctx, log, None)? {
+            Learned::Known(state) if state.handle() == handle => {
+                remember_handle(ctx, handle, state.id());
+                None
+            }
+            Learned::Known(state) => Some(format!("it is the record of {}", state.handle())),
+            Learned::Untrusted(why) => Some(why),
+        };
+        for waiting in self.take_waiting(handle) {
+            match &trouble {
+                Some(why) => ctx.finish(waiting.id, Err(CommandError::Untrusted(handle.clone(), why.clone()))),
+                None => self.command(ctx, waiting.id, waiting.command)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn look_up_failed(&mut self, ctx: &mut Ctx<'_>, handle: &Handle, failure: &Failure) {
+        for waiting in self.take_waiting(handle) {
+            let error = match failure.code {
+                ErrorCode::NotFound => CommandError::UnknownHandle(handle.clone()),
+                _ => CommandError::Refused(failure.to_string()),
+            };
+            ctx.finish(waiting.id, Err(error));
+        }
+    }
+
+    fn accounts(&self, ctx: &Ctx<'_>, handles: &[Handle]) -> Result<Vec<AccountId>, CoreError> {
+        let mut accounts = Vec::new();
+        for handle in handles {
+            let account = ctx.txn.account_of(handle)?.ok_or_else(|| CoreError::Bug("a handle that was not looked up".into()))?;
+            if !accounts.contains(&account) {
+                accounts.push(account);
+            }
+        }
+        Ok(accounts)
+    }
+
+    // --- conversations -------------------------------------------------------------------------------------------------
+
+    fn send(&mut self, ctx: &mut Ctx<'_>, to: &Target, text: String) -> Result<Result<Outcome, CommandError>, CoreError> {
+        let id = match to {
+            Target::Conversation(id) => *id,
+            Target::Person(handle) => {
+                let peer = self.accounts(ctx, std::slice::from_ref(handle))?[0];
+                match self.direct_with(ctx, peer)? {
+                    Some(id) => id,
+                    None => return Ok(Err(CommandError::NotReady(handle.clone()))),
+                }
+            }
+        };
+        let Some(head) = ctx.txn.head(&id)? else { return Ok(Err(CommandError::UnknownConversation)) };
+        if head.phase == Phase::Gone {
+            return Ok(Err(CommandError::NotAllowed("you are no longer in this conversation".into())));
+        }
+        let message = self.enqueue(ctx, id, Body::Text(text))?;
+        Ok(Ok(Outcome::Queued { conversation: id, message }))
+    }
+
+    /// The direct messages with somebody: those that exist, those that they asked for, or new ones.
+    fn direct_with(&mut self, ctx: &mut Ctx<'_>, peer: AccountId) -> Result<Option<ConversationId>, CoreError> {
+        if let Some(id) = ctx.txn.direct(&peer)? {
+            return Ok(Some(id));
+        }
+        // To write to somebody is to accept them.
+        if self.requests_of(ctx, peer)?.iter().any(|(_, request)| !request.is_group) {
+            self.accept_requests(ctx, peer)?;
+            self.drive_requests(ctx)?;
+            if let Some(id) = ctx.txn.direct(&peer)? {
+                return Ok(Some(id));
+            }
+        }
+        accept(ctx, &peer)?;
+        let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody writes".into()))?.account();
+        let state = GroupState::direct(me, peer);
+        self.found(ctx, &state, Some(peer), &[peer]).map(Some)
+    }
+
+    fn create_group(&mut self, ctx: &mut Ctx<'_>, name: String, members: &[AccountId]) -> Result<ConversationId, CoreError> {
+        let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody founds a group".into()))?.account();
+        for member in members {
+            accept(ctx, member)?;
+        }
+        self.found(ctx, &GroupState::group(name, me), None, members)
+    }
+
+    /// Makes a conversation with this device alone in it, and means to add the others.
+    fn found(&mut self, ctx: &mut Ctx<'_>, state: &GroupState, peer: Option<AccountId>, members: &[AccountId]) -> Result<ConversationId, CoreError> {
+        let id = ConversationId(ctx.random());
+        let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody founds a conversation".into()))?;
+        let mls = Mls::new(&mut ctx.txn, ctx.rng);
+        let group = Group::create(&mls, &me.signer, me.leaf(), &id.0, state.encode()).map_err(mls_bug)?;
+        self.live.entry(id).or_default().group = Some(group);
+        let head = Head::new(Phase::Founding, Seq(0), stonechat_wire::EpochId([0; 32]));
+        let intents = members.iter().map(|account| Intent::Add(*account, Vec::new())).collect();
+        let info = Info { peer, state: state.encode(), leaves: Vec::new(), intents, notice: None, opening: !members.is_empty() };
+        ctx.txn.save(Table::Conversation, &id.0, &head);
+        ctx.txn.save(Table::Conversation, &info_key(&id), &info);
+        if let Some(peer) = peer {
+            self.prefer_direct(ctx, peer, id)?;
+        }
+        self.refresh_info(ctx, id)?;
+        self.dirty.insert(id);
+        Ok(id)
+    }
+
+    /// A change of a group, if this account's role allows it.
+    fn change(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        least: Role,
+        edit: impl FnOnce(&mut Self, &mut Ctx<'_>, &mut Info) -> Result<Result<(), CommandError>, CoreError>,
+    ) -> Result<Result<Outcome, CommandError>, CoreError> {
+        let mut info = match self.group_of(ctx, id)? {
+            Ok(info) => info,
+            Err(error) => return Ok(Err(error)),
+        };
+        let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody changes a group".into()))?.account();
+        let state = self.group_state(&info)?;
+        if role_of(&state, &info, &me).is_none_or(|role| role < least) {
+            let who = if least == Role::Owner { "only the owner" } else { "only the owner and admins" };
+            return Ok(Err(CommandError::NotAllowed(format!("{who} can do this in {}", state.name))));
+        }
+        if let Err(error) = edit(self, ctx, &mut info)? {
+            return Ok(Err(error));
+        }
+        ctx.txn.save(Table::Conversation, &info_key(&id), &info);
+        self.dirty.insert(id);
+        Ok(Ok(Outcome::Done))
+    }
+
+    fn group_of(&self, ctx: &Ctx<'_>, id: ConversationId) -> Result<Result<Info, CommandError>, CoreError> {
+        let (Some(head), Some(info)) = (ctx.txn.head(&id)?, ctx.txn.info(&id)?) else { return Ok(Err(CommandError::UnknownConversation)) };
+        if info.peer.is_some() {
+            return Ok(Err(CommandError::NotAllowed("these are direct messages, not a group".into())));
+        }
+        if head.phase == Phase::Gone {
+            return Ok(Err(CommandError::NotAllowed("you are no longer in this group".into())));
+        }
+        Ok(Ok(info))
+    }
+
+    fn remove_member(&mut self, ctx: &mut Ctx<'_>, group: ConversationId, member: &Handle) -> Result<Result<Outcome, CommandError>, CoreError> {
+        let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody removes".into()))?.account();
+        let account = self.accounts(ctx, std::slice::from_ref(member))?[0];
+        let member = member.clone();
+        self.change(ctx, group, Role::Admin, move |core, _, info| {
+            let state = core.group_state(info)?;
+            let Some(theirs) = role_of(&state, info, &account) else {
+                return Ok(Err(CommandError::NotAllowed(format!("{member} is not in {}", state.name))));
+            };
+            if role_of(&state, info, &me).is_none_or(|mine| mine <= theirs) {
+                return Ok(Err(CommandError::NotAllowed(format!("only the owner can remove {member}"))));
+            }
+            info.intents.push(Intent::Remove(account));
+            Ok(Ok(()))
+        })
+    }
+
+    fn set_role(&mut self, ctx: &mut Ctx<'_>, group: ConversationId, member: &Handle, role: Role) -> Result<Result<Outcome, CommandError>, CoreError> {
+        let account = self.accounts(ctx, std::slice::from_ref(member))?[0];
+        let member = member.clone();
+        self.change(ctx, group, Role::Owner, move |core, _, info| {
+            let state = core.group_state(info)?;
+            match role_of(&state, info, &account) {
+                None => Ok(Err(CommandError::NotAllowed(format!("{member} is not in {}", state.name)))),
+                Some(Role::Owner) if role != Role::Owner => {
+                    Ok(Err(CommandError::NotAllowed("give ownership to somebody else instead".into())))
+                }
+                Some(_) => {
+                    info.intents.push(Intent::SetRole(account, role));
+                    Ok(Ok(()))
+                }
+            }
+        })
+    }
+
+    fn leave(&mut self, ctx: &mut Ctx<'_>, group: ConversationId) -> Result<Result<Outcome, CommandError>, CoreError> {
+        let mut info = match self.group_of(ctx, group)? {
+            Ok(info) => info,
+            Err(error) => return Ok(Err(error)),
+        };
+        if !info.intents.contains(&Intent::Leave) {
+            info.intents = vec![Intent::Leave];
+            info.notice = Some("Leaving…".into());
+            ctx.txn.save(Table::Conversation, &info_key(&group), &info);
+            ctx.event(Event::Conversation(group));
+        }
+        self.dirty.insert(group);
+        Ok(Ok(Outcome::Done))
+    }
+
+    fn refresh(&mut self, ctx: &mut Ctx<'_>, id: ConversationId) -> Result<Result<Outcome, CommandError>, CoreError> {
+        let (Some(head), Some(mut info)) = (ctx.txn.head(&id)?, ctx.txn.info(&id)?) else { return Ok(Err(CommandError::UnknownConversation)) };
+        if head.phase == Phase::Gone {
+            return Ok(Err(CommandError::NotAllowed("you are no longer in this conversation".into())));
+        }
+        info.intents.push(Intent::Refresh);
+        ctx.txn.save(Table::Conversation, &info_key(&id), &info);
+        self.dirty.insert(id);
+        Ok(Ok(Outcome::Done))
+    }
+
+    fn accept_from(&mut self, ctx: &mut Ctx<'_>, from: &Handle) -> Result<Result<Outcome, CommandError>, CoreError> {
+        let account = self.accounts(ctx, std::slice::from_ref(from))?[0];
+        Ok(match self.accept_requests(ctx, account)? {
+            Some(id) => Ok(Outcome::Conversation(id)),
+            None => Err(CommandError::UnknownRequest(from.clone())),
+        })
+    }
+
+    fn decline(&mut self, ctx: &mut Ctx<'_>, from: &Handle) -> Result<Result<Outcome, CommandError>, CoreError> {
+        let account = self.accounts(ctx, std::slice::from_ref(from))?[0];
+        let requests = self.requests_of(ctx, account)?;
+        if requests.is_empty() {
+            return Ok(Err(CommandError::UnknownRequest(from.clone())));
+        }
+        for (id, _) in requests {
+            ctx.txn.delete(Table::Request, id.0);
+        }
+        ctx.event(Event::Requests);
+        Ok(Ok(Outcome::Done))
+    }
+
+    fn mark_read(&mut self, ctx: &mut Ctx<'_>, id: ConversationId) -> Result<Result<Outcome, CommandError>, CoreError> {
+        let Some(info) = ctx.txn.info(&id)? else { return Ok(Err(CommandError::UnknownConversation)) };
+        // Direct messages that were opened from both sides are two logs and one thread.
+        let ids = match info.peer {
+            None => vec![id],
+            Some(peer) => {
+                let mut same = Vec::new();
+                for other in ctx.txn.conversation_ids()? {
+                    if ctx.txn.info(&other)?.is_some_and(|info| info.peer == Some(peer)) {
+                        same.push(other);
+                    }
+                }
+                same
+            }
+        };
+        for id in ids {
+            if let Some(mut head) = ctx.txn.head(&id)?.filter(|head| head.unread > 0) {
+                head.unread = 0;
+                ctx.txn.save(Table::Conversation, &id.0, &head);
+                ctx.event(Event::Conversation(id));
+            }
+        }
+        Ok(Ok(Outcome::Done))
+    }
+}
+
+impl Command {
+    /// The people whom it names.
+    fn handles(&self) -> &[Handle] {
+        match self {
+            Self::Send { to: Target::Person(handle), .. }
+            | Self::RemoveMember { member: handle, .. }
+            | Self::SetRole { member: handle, .. }
+            | Self::Accept { from: handle }
+            | Self::Decline { from: handle } => std::slice::from_ref(handle),
+            Self::CreateGroup { members, .. } | Self::AddMembers { members, .. } => members,
+            Self::Send { to: Target::Conversation(_), .. }
+            | Self::Register
+            | Self::Sync
+            | Self::Leave { .. }
+            | Self::Rename { .. }
+            | Self::MarkRead { .. }
+            | Self::Refresh { .. } => &[],
+        }
+    }
+}
+
+fn check_bounds(command: &Command) -> Result<(), CommandError> {
+    let invalid = |why: String| Err(CommandError::Invalid(why));
+    match command {
+        Command::Send { text, .. } if text.is_empty() => invalid("the message is empty; write something".into()),
+        Command::Send { text, .. } if text.len() > TEXT_BYTES_MAX => invalid(format!(
+            "the message is too long: {} bytes, and at most {} KiB fit; split it",
+            text.len(),
+            TEXT_BYTES_MAX / 1024
+        )),
+        Command::CreateGroup { name, .. } | Command::Rename { name, .. } if name.trim().is_empty() => invalid("the group needs a name".into()),
+        Command::CreateGroup { name, .. } | Command::Rename { name, .. } if name.len() > GROUP_NAME_BYTES_MAX => {
+            invalid(format!("the group's name is too long: {} bytes, and at most {GROUP_NAME_BYTES_MAX} fit", name.len()))
+        }
+        Command::CreateGroup { members, .. } | Command::AddMembers { members, .. } if members.len() >= GROUP_MEMBERS_MAX => {
+            invalid(format!("a group has at most {GROUP_MEMBERS_MAX} members"))
+        }
+        Command::AddMembers { members, .. } if members.is_empty() => invalid("name somebody to add".into()),
+        _ => Ok(()),
+    }
+}

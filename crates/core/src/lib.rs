@@ -1,0 +1,147 @@
+//! Stonechat's client as a pure state machine: accounts, devices, conversations, messages, trust.
+//!
+//! No sockets, no clock, no files: time and randomness come in with each [`Input`], and out comes a [`Step`]: changes for
+//! the vault, to be committed in one transaction, then effects, each of which is safe to repeat. The cursor into a
+//! conversation, the MLS state and the decrypted message move in one transaction: that one rule is what keeps a
+//! conversation readable through any crash.
+//!
+//! Where to look: an entry arrives in [`conversation`], a letter in [`contact`], a connection opens in [`session`]; what may be
+//! done in a group stands in [`policy`], every key derivation in [`keys`], the MLS library behind [`mls`], the rows of the vault
+//! in `records`.
+
+pub mod api;
+pub mod content;
+pub mod envelope;
+pub mod keys;
+pub mod limits;
+pub mod mls;
+pub mod outer;
+pub mod policy;
+pub mod query;
+pub mod tokens;
+pub mod vault;
+
+mod account;
+mod command;
+mod commit;
+mod contact;
+mod conversation;
+mod records;
+mod session;
+mod step;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand_core::CryptoRngCore;
+use stonechat_wire::{ConversationId, Timestamp};
+
+pub use account::{SignUp, SignUpError, sign_up};
+pub use api::{
+    Command, CommandError, CommandId, ContactRequest, Conversation, Effect, Event, Input, Link, Lock, Me, Member, Message, Outcome, Role,
+    Status, Step, Target,
+};
+pub use vault::{Change, VaultError, VaultRead};
+
+use account::Identity;
+use conversation::Live;
+use session::Session;
+use step::Ctx;
+
+/// The core cannot go on: the vault cannot be read, or this is our own bug. Drop the [`Core`] and open it again.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CoreError {
+    /// The vault failed.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// An assumption of ours does not hold.
+    #[error("this is a fault in Stonechat: {0}")]
+    Bug(String),
+}
+
+/// The client. One for each vault; what it holds in memory can be dropped at any time and is read again.
+pub struct Core {
+    identity: Option<Identity>,
+    session: Session,
+    /// Conversations by id: what is only worth keeping while the process runs.
+    live: BTreeMap<ConversationId, Live>,
+    /// Conversations that have something to do.
+    dirty: BTreeSet<ConversationId>,
+    /// When conversations have something to do.
+    timers: BTreeSet<(Timestamp, ConversationId)>,
+    /// Commands that wait for everything to settle.
+    syncing: Vec<CommandId>,
+}
+
+impl Core {
+    /// Opens the client over a vault, with or without an account in it.
+    ///
+    /// # Errors
+    /// When the vault cannot be read.
+    pub fn open(vault: &dyn VaultRead) -> Result<Self, CoreError> {
+        Ok(Self {
+            identity: Identity::load(vault)?,
+            session: Session::default(),
+            live: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            syncing: Vec::new(),
+        })
+    }
+
+    /// Takes one input. Commit the step's changes, then perform its effects.
+    ///
+    /// # Errors
+    /// [`CoreError`]: nothing of the step happened; drop this core and open another.
+    pub fn handle(&mut self, vault: &dyn VaultRead, rng: &mut dyn CryptoRngCore, now: Timestamp, input: Input) -> Result<Step, CoreError> {
+        let mut ctx = Ctx::new(vault, rng, now);
+        if self.identity.is_none() {
+            self.identity = Identity::load(vault)?;
+        }
+        match input {
+            Input::Connected { link, host, hello } => self.connected(&mut ctx, link, host, &hello)?,
+            Input::Disconnected { link } => self.disconnected(&mut ctx, link),
+            Input::Frame { link, frame } => self.frame(&mut ctx, link, frame)?,
+            Input::Tick => {}
+            Input::Command { id, command } => self.command(&mut ctx, id, command)?,
+        }
+        self.drive(&mut ctx)?;
+        Ok(ctx.into_step())
+    }
+
+    /// The changes of the last step could not be committed: forget everything that is not in the vault. Connections must be
+    /// opened anew.
+    pub fn abandon(&mut self) {
+        self.identity = None;
+        self.session = Session::default();
+        self.live.clear();
+        self.dirty.clear();
+        self.timers.clear();
+        self.syncing.clear();
+    }
+
+    /// Does whatever has become possible or due.
+    fn drive(&mut self, ctx: &mut Ctx<'_>) -> Result<(), CoreError> {
+        while let Some((at, id)) = self.timers.first().copied() {
+            if at > ctx.now {
+                break;
+            }
+            self.timers.remove(&(at, id));
+            self.dirty.insert(id);
+        }
+        self.drive_session(ctx)?;
+        while let Some(id) = self.dirty.pop_first() {
+            self.drive_conversation(ctx, id)?;
+        }
+        self.drive_envelopes(ctx)?;
+        self.drive_requests(ctx)?;
+        self.settle_syncs(ctx)?;
+        if let Some((at, _)) = self.timers.first() {
+            ctx.wake(*at, "a conversation has something to do");
+        }
+        Ok(())
+    }
+
+    fn at(&mut self, when: Timestamp, id: ConversationId) {
+        self.timers.insert((when, id));
+    }
+}

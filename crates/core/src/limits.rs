@@ -1,0 +1,22 @@
+//! Bounds of the client, in one place. Those of the protocol are in [`stonechat_wire::limits`].
+
+/// A text message, in bytes of UTF-8.
+pub const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// A group's name, in bytes of UTF-8.
+pub const GROUP_NAME_BYTES_MAX: usize = 128;
+/// Accounts in a group.
+pub const GROUP_MEMBERS_MAX: usize = 1_000;
+/// People added by one commit: their key packages and account logs (about 5 KiB each) must fit one entry.
+pub const ADDS_PER_COMMIT_MAX: usize = 150;
+/// Application entries of one conversation that wait for the server's acknowledgement.
+pub const IN_FLIGHT_MAX: usize = 32;
+/// Key packages that a device keeps in its pool on the server.
+pub const KEY_PACKAGE_POOL: u32 = 50;
+/// Tokens that a device keeps.
+pub const TOKEN_POOL: usize = 48;
+/// Requests that wait for the person's decision; further ones are dropped unseen.
+pub const REQUESTS_MAX: usize = 256;
+/// Identifiers remembered against replay.
+pub const SEEN_MAX: usize = 4_096;
+/// How long a request may stay unanswered before the connection counts as dead, in milliseconds.
+pub const REPLY_TIMEOUT_MS: u64 = 20_000;

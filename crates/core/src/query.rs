@@ -1,0 +1,220 @@
+//! What a person sees, read from the committed state of a vault. Nothing here changes anything.
+
+use stonechat_wire::{AccountId, AccountState, ConversationId, Handle};
+
+use crate::api::{ContactRequest, Conversation, Lock, Me, Member, Message, Role};
+use crate::content::{Body, MessageId};
+use crate::limits::REQUESTS_MAX;
+use crate::policy::{self, GroupState};
+use crate::records::{Head, Info, MessageRecord, Phase, Read, RequestRecord, index_key, thread};
+use crate::vault::{Order, Table, VaultError, VaultRead, prefix_end};
+
+/// This account, once there is one.
+///
+/// # Errors
+/// When the vault cannot be read.
+pub fn me(vault: &dyn VaultRead) -> Result<Option<Me>, VaultError> {
+    Ok(Read::me(&vault)?.map(|me| me.public()))
+}
+
+/// All conversations, the one with the latest message first. Direct messages that were opened from both sides at once are one.
+///
+/// # Errors
+/// When the vault cannot be read.
+pub fn conversations(vault: &dyn VaultRead) -> Result<Vec<Conversation>, VaultError> {
+    let mut all = Vec::new();
+    for id in vault.conversation_ids()? {
+        let Some(info) = vault.info(&id)? else { continue };
+        let shown = match &info.peer {
+            Some(peer) => vault.direct(peer)?.is_none_or(|preferred| preferred == id),
+            None => true,
+        };
+        if shown && let Some(conversation) = describe(vault, id)? {
+            all.push((latest_key(vault, &id, &info)?, conversation));
+        }
+    }
+    all.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.title.cmp(&y.title)));
+    Ok(all.into_iter().map(|(_, conversation)| conversation).collect())
+}
+
+/// One conversation.
+///
+/// # Errors
+/// When the vault cannot be read.
+pub fn conversation(vault: &dyn VaultRead, id: &ConversationId) -> Result<Option<Conversation>, VaultError> {
+    describe(vault, *id)
+}
+
+/// What a person may have meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing here is called that.
+    Nothing,
+    /// Exactly this.
+    One(ConversationId),
+    /// Several groups of that name, or ids with that beginning.
+    Several(Vec<ConversationId>),
+}
+
+/// Finds a conversation by a person's `@handle`, a group's name, or an id (at least 8 of its first hex digits).
+///
+/// # Errors
+/// When the vault cannot be read.
+pub fn find(vault: &dyn VaultRead, text: &str) -> Result<Found, VaultError> {
+    if text.starts_with('@') {
+        let Ok(handle) = Handle::parse(text) else { return Ok(Found::Nothing) };
+        let Some(account) = vault.account_of(&handle)? else { return Ok(Found::Nothing) };
+        return Ok(vault.direct(&account)?.map_or(Found::Nothing, Found::One));
+    }
+    let all = conversations(vault)?;
+    let named = |exact: bool| {
+        let matches = |c: &&Conversation| {
+            if exact { c.is_group && c.title == text } else { text.len() >= 8 && c.id.to_string().starts_with(&text.to_ascii_lowercase()) }
+        };
+        all.iter().filter(matches).map(|c| c.id).collect::<Vec<_>>()
+    };
+    let mut found = named(true);
+    if found.is_empty() {
+        found = named(false);
+    }
+    Ok(match found.len() {
+        0 => Found::Nothing,
+        1 => Found::One(found[0]),
+        _ => Found::Several(found),
+    })
+}
+
+/// The last `limit` messages of a conversation, or the last before `before`; oldest first.
+///
+/// # Errors
+/// When the vault cannot be read.
+pub fn messages(vault: &dyn VaultRead, id: &ConversationId, before: Option<(AccountId, MessageId)>, limit: usize) -> Result<Vec<Message>, VaultError> {
+    let Some(info) = vault.info(id)? else { return Ok(Vec::new()) };
+    let thread = thread(id, &info);
+    let end = match before {
+        Some((sender, message)) => vault.row(Table::MessageIndex, &index_key(&thread, &sender, &message))?.unwrap_or_else(|| prefix_end(&thread)),
+        None => prefix_end(&thread),
+    };
+    let rows = vault.rows(Table::Message, &thread, &end, Order::Descending, limit)?;
+    let mut messages = Vec::with_capacity(rows.len());
+    for (_, value) in rows.into_iter().rev() {
+        messages.extend(message(&vault, &crate::records::parse(&value)?)?);
+    }
+    Ok(messages)
+}
+
+/// Requests that wait, latest first.
+///
+/// # Errors
+/// When the vault cannot be read.
+pub fn requests(vault: &dyn VaultRead) -> Result<Vec<ContactRequest>, VaultError> {
+    let mut requests = Vec::new();
+    for (key, value) in vault.prefixed(Table::Request, &[], REQUESTS_MAX)? {
+        let request: RequestRecord = crate::records::parse(&value)?;
+        let (Ok(id), Some(handle)) = (key.try_into(), handle_of(&vault, &request.from)?) else { continue };
+        if !request.accepted {
+            requests.push(ContactRequest {
+                from: request.from,
+                handle,
+                conversation: ConversationId(id),
+                is_group: request.is_group,
+                at: request.at,
+            });
+        }
+    }
+    requests.sort_by_key(|request| std::cmp::Reverse(request.at));
+    Ok(requests)
+}
+
+pub(crate) fn message<R: Read + ?Sized>(reader: &R, record: &MessageRecord) -> Result<Option<Message>, VaultError> {
+    let Some(sender_handle) = handle_of(reader, &record.sender)? else { return Ok(None) };
+    let Ok(body) = Body::decode(&record.body) else { return Err(VaultError { detail: "a message does not decode".into() }) };
+    Ok(Some(Message {
+        id: record.id,
+        conversation: record.conversation,
+        sender: record.sender,
+        sender_handle,
+        sent_at: record.sent_at,
+        body,
+        status: record.status,
+    }))
+}
+
+fn handle_of<R: Read + ?Sized>(reader: &R, account: &AccountId) -> Result<Option<Handle>, VaultError> {
+    let Some(contact) = reader.contact(account)? else { return Ok(None) };
+    let state = AccountState::verify(&contact.log, Some(*account)).map_err(|e| VaultError { detail: format!("a stored account log: {e}") })?;
+    Ok(Some(state.handle().clone()))
+}
+
+fn describe(vault: &dyn VaultRead, id: ConversationId) -> Result<Option<Conversation>, VaultError> {
+    let (Some(head), Some(info)) = (vault.head(&id)?, vault.info(&id)?) else { return Ok(None) };
+    let state = GroupState::decode(&info.state).map_err(|_| VaultError { detail: "a group's state does not decode".into() })?;
+    let (members, lock) = members(vault, &info, &state)?;
+    let title = match &info.peer {
+        Some(peer) => handle_of(&vault, peer)?.map_or_else(|| "?".to_owned(), |handle| handle.to_string()),
+        None => state.name.clone(),
+    };
+    let last = messages(vault, &id, None, 1)?.pop();
+    Ok(Some(Conversation {
+        id,
+        title,
+        is_group: info.peer.is_none(),
+        members,
+        unread: unread(vault, &head, &info, &id)?,
+        last,
+        lock,
+        notice: info.notice.clone(),
+        active: head.phase != Phase::Gone,
+    }))
+}
+
+fn unread(vault: &dyn VaultRead, head: &Head, info: &Info, id: &ConversationId) -> Result<u64, VaultError> {
+    let Some(peer) = info.peer else { return Ok(head.unread) };
+    let mut sum = head.unread;
+    for other in vault.conversation_ids()?.into_iter().filter(|other| other != id) {
+        if vault.info(&other)?.is_some_and(|info| info.peer == Some(peer)) {
+            sum += vault.head(&other)?.map_or(0, |head| head.unread);
+        }
+    }
+    Ok(sum)
+}
+
+/// Who is in it, and the lock: closed only when every member's stored log verifies from its first entry now, no alarm about it
+/// stands, and every leaf is a device of that log.
+fn members(vault: &dyn VaultRead, info: &Info, state: &GroupState) -> Result<(Vec<Member>, Lock), VaultError> {
+    let leaves: Vec<_> = info.leaves.iter().map(|leaf| (leaf.index, leaf.account)).collect();
+    let roles = policy::roles_effective(state, &leaves);
+    let mut members: Vec<Member> = Vec::new();
+    let mut lock = Lock::Closed;
+    for leaf in &info.leaves {
+        let contact = vault.contact(&leaf.account)?;
+        let verified = contact.as_ref().map(|contact| AccountState::verify(&contact.log, Some(leaf.account)));
+        let Some(Ok(account)) = verified else {
+            lock = Lock::Open("The account log of a member does not verify.".into());
+            continue;
+        };
+        if let Some(alarm) = contact.and_then(|contact| contact.alarm) {
+            lock = Lock::Open(format!("{}: {alarm}.", account.handle()));
+        }
+        if account.device(&leaf.device).is_none() {
+            lock = Lock::Open(format!("{} has a device in here that their account log does not have.", account.handle()));
+        }
+        match members.iter_mut().find(|member| member.account == leaf.account) {
+            Some(member) => member.devices += 1,
+            None => members.push(Member {
+                account: leaf.account,
+                handle: account.handle().clone(),
+                role: roles.get(&leaf.account).copied().unwrap_or(Role::Member),
+                devices: 1,
+            }),
+        }
+    }
+    Ok((members, lock))
+}
+
+fn latest_key(vault: &dyn VaultRead, id: &ConversationId, info: &Info) -> Result<Vec<u8>, VaultError> {
+    let thread = thread(id, info);
+    let last = vault.rows(Table::Message, &thread, &prefix_end(&thread), Order::Descending, 1)?.pop();
+    // Without the thread, what is left of the key is the time.
+    Ok(last.map(|(key, _)| key[thread.len()..].to_vec()).unwrap_or_default())
+}

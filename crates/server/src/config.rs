@@ -1,0 +1,262 @@
+//! The operator's file: every key of `stonechatd`, its default and what it bounds.
+//!
+//! [`DEFAULT_FILE`] is the documentation: `stonechatd config` prints it, a test parses it and compares it with
+//! [`Config::default`]. An unknown key is refused by name. Nothing is read from the environment.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use stonechat_wire::limits;
+
+/// The file with every key at its default. Keys that have no default stand in it as comments.
+pub const DEFAULT_FILE: &str = r#"# stonechatd: every key with its default. Unknown keys are refused.
+
+# Address to listen on. Port 0 picks a free one, which is printed.
+listen = "127.0.0.1:8440"
+
+# Folder for everything that the server keeps. Made with mode 0700 when it is missing. One server at a time.
+data = "stonechat-data"
+
+# What the database file may have at most, in bytes. Without it, the disk is the bound. When it is reached, the server
+# refuses what is new, serves what is there, and resumes by itself when there is room.
+# data_bytes_max = 100000000000
+
+# The host[:port] that clients dial. A device signs it when it logs in, so that a signature made for one server is
+# useless at another. Set it behind a proxy that changes the Host header; without it, that header is taken.
+# public_host = "chat.example.org"
+
+# How long a message stays on the server unless its sender asked for less, in seconds (30 days).
+retention_secs = 2592000
+
+# Anonymous tokens that an account may draw in one day (UTC).
+tokens_per_day = 1024
+
+# WebSocket connections at one time; more are answered with 503. Each needs a file descriptor: see `ulimit -n`.
+connections_max = 20000
+
+# How long a connection may stay silent before its first frame, in seconds.
+hello_timeout_secs = 10
+
+# Requests that one connection may make in a second, averaged over ten seconds. More are refused with "slow down".
+requests_per_sec = 2000
+
+[log]
+# error, warn, info, debug or trace. No level prints content, names, ids, capabilities or addresses.
+level = "info"
+# text or json (one object a line). Logs go to stderr.
+format = "text"
+
+# TLS. Without this table the server speaks plain HTTP: put a proxy that terminates TLS in front of it.
+# [tls]
+# Certificate chain and private key, PEM. Read once at the start: restart after renewing.
+# cert_file = "/etc/stonechat/fullchain.pem"
+# key_file = "/etc/stonechat/privkey.pem"
+"#;
+
+/// What [`DEFAULT_FILE`] documents.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Folder for everything that the server keeps.
+    pub data: PathBuf,
+    /// What the database file may have at most.
+    pub data_bytes_max: Option<u64>,
+    /// The `host[:port]` that clients dial, when the Host header does not say it.
+    pub public_host: Option<String>,
+    /// How long an application entry stays, at most.
+    pub retention_secs: u64,
+    /// Tokens that an account may draw in a day.
+    pub tokens_per_day: u32,
+    /// WebSocket connections at one time.
+    pub connections_max: usize,
+    /// How long a connection may stay silent before its first frame.
+    pub hello_timeout_secs: u64,
+    /// Requests of one connection in a second, averaged over ten.
+    pub requests_per_sec: u32,
+    /// Logging.
+    pub log: LogConfig,
+    /// TLS, when the server itself terminates it.
+    pub tls: Option<TlsConfig>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8440)),
+            data: PathBuf::from("stonechat-data"),
+            data_bytes_max: None,
+            public_host: None,
+            retention_secs: limits::ENTRY_TTL_SECS,
+            tokens_per_day: limits::TOKENS_PER_DAY,
+            connections_max: 20_000,
+            hello_timeout_secs: limits::HELLO_TIMEOUT_SECS,
+            requests_per_sec: 2_000,
+            log: LogConfig::default(),
+            tls: None,
+        }
+    }
+}
+
+/// How the server logs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// The least severe level that is printed.
+    pub level: LogLevel,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// Log levels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Our bugs.
+    Error,
+    /// What needs an operator soon.
+    Warn,
+    /// Rare changes.
+    #[default]
+    Info,
+    /// Decisions.
+    Debug,
+    /// Messages, without their content.
+    Trace,
+}
+
+impl LogLevel {
+    /// The name that `tracing` filters by.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where the certificate is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// PEM certificate chain.
+    pub cert_file: PathBuf,
+    /// PEM private key.
+    pub key_file: PathBuf,
+}
+
+/// Why a configuration cannot be used. The texts are for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {}: {source}. Check the path and its permissions", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not the TOML that the server knows.
+    #[error("the configuration file {} is not valid:\n{source}\n`stonechatd config` prints every key", path.display())]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Which key or character, and where.
+        source: Box<toml::de::Error>,
+    },
+    /// A value is out of its bounds.
+    #[error("the configuration is not valid: {0}. `stonechatd config` prints every key")]
+    Value(&'static str),
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the file's name and what to do.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let config: Self = toml::from_str(&text)
+            .map_err(|source| ConfigError::Parse { path: path.into(), source: Box::new(source) })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.connections_max == 0 {
+            return Err(ConfigError::Value("connections_max is at least 1"));
+        }
+        if self.hello_timeout_secs == 0 {
+            return Err(ConfigError::Value("hello_timeout_secs is at least 1"));
+        }
+        if self.requests_per_sec == 0 {
+            return Err(ConfigError::Value("requests_per_sec is at least 1"));
+        }
+        if !(60..=limits::CONVERSATION_TTL_SECS).contains(&self.retention_secs) {
+            return Err(ConfigError::Value("retention_secs is from 60 to 34560000 (400 days)"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_file_says_the_defaults() {
+        let parsed: Config = toml::from_str(DEFAULT_FILE).unwrap();
+        assert_eq!(parsed, Config::default());
+    }
+
+    #[test]
+    fn every_commented_key_is_a_real_one() {
+        let uncommented: String = DEFAULT_FILE
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(key) if key.starts_with('[') || key.split_once(" = ").is_some_and(|(k, _)| !k.contains(' ')) => {
+                    key
+                }
+                _ => line,
+            })
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let parsed: Config = toml::from_str(&uncommented).unwrap();
+        assert_eq!(parsed.public_host.as_deref(), Some("chat.example.org"));
+        assert!(parsed.tls.is_some());
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        std::fs::write(&path, "retention_sec = 5\n").unwrap();
+        let text = Config::load(&path).unwrap_err().to_string();
+        assert!(text.contains("retention_sec") && text.contains("stonechatd config"), "{text}");
+    }
+
+    #[test]
+    fn a_value_out_of_bounds_is_refused_with_its_bounds() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        std::fs::write(&path, "retention_secs = 5\n").unwrap();
+        assert!(Config::load(&path).unwrap_err().to_string().contains("60 to 34560000"));
+        assert!(matches!(Config::load(&dir.path().join("none")), Err(ConfigError::Read { .. })));
+    }
+}

@@ -1,0 +1,255 @@
+//! The server around the services: the accept loop, the HTTP routes, upkeep and the drain.
+//!
+//! [`serve`] is the whole of it for a listener, a store and a configuration; `stonechatd` and in-process benches call the
+//! same function.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use stonechat_wire::{Timestamp, limits::FRAME_BYTES_MAX};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::connection;
+use crate::metrics::Metrics;
+use crate::services::{Services, Settings, TokenKey};
+use crate::store::KeyedLog;
+
+/// Bounds of a connection, from the configuration.
+pub(crate) struct Limits {
+    pub(crate) hello_timeout: Duration,
+    pub(crate) requests_per_sec: u32,
+}
+
+/// What every connection shares.
+pub(crate) struct App<S> {
+    pub(crate) services: Services<S>,
+    pub(crate) metrics: Metrics,
+    pub(crate) limits: Limits,
+    /// Cancelled when the server goes down: connections finish what they were asked and close.
+    pub(crate) draining: CancellationToken,
+    public_host: Option<String>,
+    seats: Arc<Semaphore>,
+    tasks: TaskTracker,
+    numbers: AtomicU64,
+}
+
+/// Serves until `stop` is cancelled, then drains: no new connections, those that are there answer what they were asked,
+/// say goodbye and close. Returns within ten seconds of `stop`.
+///
+/// # Cancel safety
+/// Dropping it stops accepting; connections that are open go on until their clients leave.
+pub async fn serve<S: KeyedLog>(
+    listener: TcpListener,
+    store: S,
+    tokens: TokenKey,
+    config: &Config,
+    tls: Option<TlsAcceptor>,
+    stop: CancellationToken,
+) {
+    let settings = Settings { retention_secs: config.retention_secs, tokens_per_day: config.tokens_per_day };
+    let app = Arc::new(App {
+        services: Services::new(store, tokens, settings),
+        metrics: Metrics::default(),
+        limits: Limits {
+            hello_timeout: Duration::from_secs(config.hello_timeout_secs),
+            requests_per_sec: config.requests_per_sec,
+        },
+        draining: stop.clone(),
+        public_host: config.public_host.clone(),
+        seats: Arc::new(Semaphore::new(config.connections_max)),
+        tasks: TaskTracker::new(),
+        numbers: AtomicU64::new(0),
+    });
+    app.tasks.spawn(upkeep(Arc::clone(&app)));
+    accept(&app, &listener, tls, config.connections_max).await;
+    drop(listener);
+    app.tasks.close();
+    tracing::info!(connections = app.tasks.len(), "draining");
+    if timeout(DRAIN_TIMEOUT, app.tasks.wait()).await.is_err() {
+        tracing::warn!(connections = app.tasks.len(), "some connections did not close in time");
+    }
+}
+
+/// The server's clock.
+pub(crate) fn now() -> Timestamp {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+}
+
+async fn accept<S: KeyedLog>(
+    app: &Arc<App<S>>,
+    listener: &TcpListener,
+    tls: Option<TlsAcceptor>,
+    connections_max: usize,
+) {
+    let router = router(Arc::clone(app));
+    // Connections that have not become WebSockets. They live for seconds; beyond this many, new ones wait in the kernel.
+    let lobby = Arc::new(Semaphore::new(connections_max.max(LOBBY_MIN)));
+    loop {
+        let accepted = tokio::select! {
+            () = app.draining.cancelled() => return,
+            accepted = async {
+                let seat = Arc::clone(&lobby).acquire_owned().await.expect("the lobby is never closed");
+                listener.accept().await.map(|(stream, _)| (stream, seat))
+            } => accepted,
+        };
+        let (stream, seat) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely. Accepting again at once would spin.
+                tracing::warn!(%error, "cannot accept a connection; is `ulimit -n` above connections_max?");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (router, tls, app_) = (router.clone(), tls.clone(), Arc::clone(app));
+        app.tasks.spawn(async move {
+            let _seat = seat;
+            receive(&app_, stream, tls, router).await;
+        });
+    }
+}
+
+async fn receive<S: KeyedLog>(app: &App<S>, stream: TcpStream, tls: Option<TlsAcceptor>, router: Router) {
+    // Small frames both ways: waiting to fill a segment costs more than it saves.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    match tls {
+        None => http(app, stream, router).await,
+        Some(tls) => {
+            if let Ok(Ok(stream)) = timeout(app.limits.hello_timeout, tls.accept(stream)).await {
+                http(app, stream, router).await;
+            }
+        }
+    }
+}
+
+async fn http<S: KeyedLog>(app: &App<S>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(app.limits.hello_timeout).max_buf_size(HTTP_BUFFER_BYTES_MAX);
+    let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).with_upgrades();
+    let mut serving = std::pin::pin!(serving);
+    let served = tokio::select! {
+        served = serving.as_mut() => served,
+        () = app.draining.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::trace!(timeout = error.is_timeout(), parse = error.is_parse(), "an HTTP connection ended early");
+    }
+}
+
+fn router<S: KeyedLog>(app: Arc<App<S>>) -> Router {
+    Router::new()
+        .route("/", get(|| async { Html(HOME) }))
+        .route("/healthz", get(healthz::<S>))
+        .route("/metrics", get(metrics::<S>))
+        .route("/v1/ws", get(websocket::<S>))
+        .with_state(app)
+}
+
+async fn websocket<S: KeyedLog>(
+    State(app): State<Arc<App<S>>>,
+    upgrade: WebSocketUpgrade,
+    request: Request,
+) -> Response {
+    let Ok(seat) = Arc::clone(&app.seats).try_acquire_owned() else {
+        let retry = (header::RETRY_AFTER, HeaderValue::from_static("10"));
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            [retry],
+            "the server has as many connections as it allows; try again\n",
+        )
+            .into_response();
+    };
+    if app.draining.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the server is going down\n").into_response();
+    }
+    let host = app.public_host.clone().or_else(|| {
+        let host = request.headers().get(header::HOST)?.to_str().ok()?;
+        Some(host.to_owned())
+    });
+    let Some(host) = host else { return (StatusCode::BAD_REQUEST, "no Host header\n").into_response() };
+    let number = app.numbers.fetch_add(1, Ordering::Relaxed);
+    let task = app.tasks.token();
+    upgrade
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_write_buffer_size(2 * FRAME_BYTES_MAX)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .max_message_size(FRAME_BYTES_MAX)
+        .on_upgrade(move |socket| async move {
+            connection::run(app, socket, host, number).await;
+            drop((seat, task));
+        })
+}
+
+async fn healthz<S: KeyedLog>(State(app): State<Arc<App<S>>>) -> Response {
+    if app.draining.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
+    }
+    match timeout(HEALTH_TIMEOUT, app.services.check(now())).await {
+        Ok(Ok(())) => "ok\n".into_response(),
+        Ok(Err(_)) | Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store cannot append\n").into_response(),
+    }
+}
+
+async fn metrics<S: KeyedLog>(State(app): State<Arc<App<S>>>) -> Response {
+    let kind =
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"));
+    ([kind], app.metrics.render()).into_response()
+}
+
+/// Deletes what has expired, once a minute.
+async fn upkeep<S: KeyedLog>(app: Arc<App<S>>) {
+    let mut minutes = interval(UPKEEP_EVERY);
+    minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = app.draining.cancelled() => return,
+            _ = minutes.tick() => {}
+        }
+        let expired = tokio::select! {
+            () = app.draining.cancelled() => return,
+            expired = app.services.store().expire(now()) => expired,
+        };
+        match expired {
+            Ok(deleted) => app.metrics.expired(deleted),
+            Err(error) => tracing::warn!(%error, "cannot delete what has expired; trying again in a minute"),
+        }
+    }
+}
+
+const HOME: &str = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Stonechat</title>\n<h1>Stonechat</h1>\n\
+<p>This is a Stonechat server. It delivers end-to-end encrypted messages and cannot read them.</p>\n\
+<p>To use it, give its address to the app: <code>stonechat signup @you --server ADDRESS</code></p>\n</html>\n";
+
+/// What tungstenite allocates for each connection while nothing arrives.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// Frames smaller than this are gathered until the flush.
+const WRITE_BUFFER_BYTES: usize = 16 * 1024;
+/// Headers only: no route reads a body.
+const HTTP_BUFFER_BYTES_MAX: usize = 16 * 1024;
+const LOBBY_MIN: usize = 64;
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
+const UPKEEP_EVERY: Duration = Duration::from_secs(60);

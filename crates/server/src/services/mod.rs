@@ -1,0 +1,311 @@
+//! What the server does, without sockets or a clock: requests, time and randomness come in, replies and pushes come out.
+//!
+//! One file is one group of requests with their rules. [`Services::handle`] answers one request of a [`Session`];
+//! [`Services::next_push`] says what the session has to be sent. The WebSocket task and the simulator both drive these
+//! two, so what the simulator finds is found in the server that runs.
+//!
+//! Never here: who talks to whom. A session is a device's or anonymous and can never become the other.
+
+mod accounts;
+mod blobs;
+mod conversations;
+mod follow;
+mod inbox;
+mod key_packages;
+pub(crate) mod keys;
+mod session;
+mod sign_in;
+mod tokens;
+
+#[cfg(test)]
+mod testing;
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+
+use lru::LruCache;
+use rand_core::{CryptoRng, RngCore};
+use stonechat_wire::{
+    AccountId, ErrorCode, Failure, Hello, HelloReply, PROTOCOL_VERSION, Push, Reply, Request, Seq, Timestamp, limits,
+};
+
+pub(crate) use session::Principal;
+pub use session::{ConnectionKind, Session};
+pub use tokens::TokenKey;
+pub(crate) use {inbox::InboxConfig, tokens::drawn, tokens::quota_days};
+
+use crate::store::{Append, Entry, Expect, Key, KeyedLog};
+use accounts::KnownAccount;
+use conversations::{AppendRequest, Tails};
+
+/// What the operator may change about the services.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// How long an application entry stays, at most.
+    pub retention_secs: u64,
+    /// Tokens that an account may draw in a day.
+    pub tokens_per_day: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { retention_secs: limits::ENTRY_TTL_SECS, tokens_per_day: limits::TOKENS_PER_DAY }
+    }
+}
+
+/// Every service over one store.
+pub struct Services<S> {
+    store: S,
+    tokens: TokenKey,
+    settings: Settings,
+    tails: Tails,
+    accounts: Mutex<LruCache<AccountId, Arc<KnownAccount>>>,
+}
+
+/// How a request of a session may be answered.
+#[derive(Debug)]
+pub enum Admitted {
+    /// By [`Services::handle`], one at a time: it changes the session, or its order among its kind matters.
+    InOrder(Request),
+    /// By [`Services::answer`], beside others. Appends to one conversation keep the order in which their futures are
+    /// first polled.
+    Beside(Request),
+}
+
+impl<S: KeyedLog> Services<S> {
+    /// The services over a store.
+    pub fn new(store: S, tokens: TokenKey, settings: Settings) -> Self {
+        let accounts = LruCache::new(NonZeroUsize::new(ACCOUNTS_CACHED_MAX).expect("not zero"));
+        Self { store, tokens, settings, tails: Tails::new(), accounts: Mutex::new(accounts) }
+    }
+
+    /// The store under the services.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Answers a connection's first frame.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Version`] when the client speaks another version; `detail` names ours.
+    pub fn greet(&self, session: &Session, now: Timestamp, hello: &Hello) -> Result<HelloReply, Failure> {
+        if hello.version != PROTOCOL_VERSION {
+            let detail = Some(format!("the server speaks version {PROTOCOL_VERSION}"));
+            return Err(Failure { detail, ..refuse(ErrorCode::Version) });
+        }
+        Ok(HelloReply { nonce: session.nonce(), now, token_key: self.tokens.public() })
+    }
+
+    /// Decides whether a request may be made on this connection, and how it may be answered.
+    ///
+    /// # Errors
+    /// [`ErrorCode::WrongConnection`].
+    pub fn admit(&self, session: &mut Session, request: Request) -> Result<Admitted, Failure> {
+        use Request as R;
+        session.admit(&request)?;
+        Ok(match request {
+            R::Ping
+            | R::LookUpHandle { .. }
+            | R::GetAccount { .. }
+            | R::TakeKeyPackages { .. }
+            | R::CreateConversation { .. }
+            | R::Append { .. }
+            | R::PostEnvelope { .. }
+            | R::ReadBlob { .. } => Admitted::Beside(request),
+            R::CreateAccount { .. }
+            | R::Authenticate { .. }
+            | R::PublishKeyPackages { .. }
+            | R::ConfigureInbox { .. }
+            | R::AckInbox { .. }
+            | R::IssueTokens { .. }
+            | R::Follow { .. }
+            | R::Unfollow { .. }
+            | R::AppendBlob { .. } => Admitted::InOrder(request),
+        })
+    }
+
+    /// Answers one request of a session.
+    ///
+    /// # Errors
+    /// The [`Failure`] that goes to the client.
+    ///
+    /// # Cancel safety
+    /// A request that was dropped may have taken effect or not; each may be repeated.
+    pub async fn handle<R: RngCore + CryptoRng>(
+        &self,
+        session: &mut Session,
+        now: Timestamp,
+        rng: &mut R,
+        request: Request,
+    ) -> Result<Reply, Failure> {
+        match self.admit(session, request)? {
+            Admitted::Beside(request) => self.answer(now, request).await,
+            Admitted::InOrder(request) => self.answer_in_order(session, now, rng, request).await,
+        }
+    }
+
+    /// Answers a request that was [`Admitted::Beside`] others.
+    ///
+    /// # Errors
+    /// The [`Failure`] that goes to the client.
+    pub async fn answer(&self, now: Timestamp, request: Request) -> Result<Reply, Failure> {
+        use Request as R;
+        match request {
+            R::Ping => Ok(Reply::Done),
+            R::LookUpHandle { handle } => self.look_up_handle(now, &handle).await,
+            R::GetAccount { account } => self.get_account(now, &account).await,
+            R::TakeKeyPackages { account, token } => self.take_key_packages(now, &account, &token).await,
+            R::CreateConversation { conversation, first, token } => {
+                self.create_conversation(now, &conversation, first, &token).await
+            }
+            R::Append { conversation, epoch, epoch_id, write, kind, skip, ttl_secs, blob } => {
+                let request = AppendRequest { conversation, epoch, epoch_id, write, kind, skip, ttl_secs, blob };
+                self.append(now, &request).await
+            }
+            R::PostEnvelope { account, device, admission, sealed } => {
+                self.post_envelope(now, account, device, &admission, sealed).await
+            }
+            R::ReadBlob { blob, chunk } => self.read_blob(now, &blob, chunk).await,
+            _ => Err(refuse(ErrorCode::WrongConnection)),
+        }
+    }
+
+    /// Answers a request that was [`Admitted::InOrder`].
+    ///
+    /// # Errors
+    /// The [`Failure`] that goes to the client.
+    pub async fn answer_in_order<R: RngCore + CryptoRng>(
+        &self,
+        session: &mut Session,
+        now: Timestamp,
+        rng: &mut R,
+        request: Request,
+    ) -> Result<Reply, Failure> {
+        use Request as R;
+        match request {
+            R::CreateAccount { genesis } => self.create_account(now, genesis).await,
+            R::Authenticate { account, device, signature } => {
+                self.authenticate(session, now, account, device, &signature).await
+            }
+            R::PublishKeyPackages { packages, last_resort } => {
+                self.publish_key_packages(session.principal()?, now, packages, last_resort).await
+            }
+            R::ConfigureInbox { contacts, strangers } => {
+                self.configure_inbox(session.principal()?, now, &InboxConfig { contacts, strangers }).await
+            }
+            R::AckInbox { lane, upto } => self.ack_inbox(session.principal()?, lane, upto).await,
+            R::IssueTokens { blinded } => self.issue_tokens(&session.principal()?.account, now, rng, &blinded).await,
+            R::Follow { conversation, epoch, read, after } => {
+                self.follow(session, now, conversation, epoch, &read, after).await
+            }
+            R::Unfollow { conversation } => Ok(self.unfollow(session, &conversation)),
+            R::AppendBlob { write, token, chunk, bytes } => {
+                self.append_blob(now, &write, token.as_ref(), chunk, bytes).await
+            }
+            other => self.answer(now, other).await,
+        }
+    }
+
+    /// One more thing that the session has to be sent, when there is one. Call it until [`Session::has_work`] is false;
+    /// each call reads a bounded amount.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Unavailable`] when the store cannot be read: the connection ends, and its client reads again from where
+    /// it was.
+    pub async fn next_push(&self, session: &mut Session, now: Timestamp) -> Result<Option<Push>, Failure> {
+        match self.next_envelopes(session, now).await? {
+            Some(push) => Ok(Some(push)),
+            None => self.next_entries(session, now).await,
+        }
+    }
+
+    /// What the session has to be sent now, at most [`PUSHES_MAX`] at once: [`Session::has_work`] says whether more waits.
+    ///
+    /// # Errors
+    /// As [`Services::next_push`].
+    pub async fn pushes(&self, session: &mut Session, now: Timestamp) -> Result<Vec<Push>, Failure> {
+        session.collect_wakes();
+        let mut pushes = Vec::new();
+        while session.has_work() && pushes.len() < PUSHES_MAX {
+            pushes.extend(self.next_push(session, now).await?);
+        }
+        Ok(pushes)
+    }
+}
+
+/// The store, with its failures as the client hears them.
+impl<S: KeyedLog> Services<S> {
+    /// Whether the store can append.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Unavailable`].
+    pub async fn check(&self, now: Timestamp) -> Result<(), Failure> {
+        let key = keys::health();
+        let _written = self.append_bytes(&key, Expect::Any, Vec::new(), Some(HEALTH_TTL_SECS), now).await?;
+        Ok(())
+    }
+
+    async fn append_bytes(
+        &self,
+        key: &Key,
+        expect: Expect,
+        bytes: Vec<u8>,
+        ttl_secs: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Append, Failure> {
+        let expires_at = ttl_secs.map(|secs| now.plus_secs(secs));
+        self.store.append(key, expect, bytes, expires_at, now).await.map_err(store_failed)
+    }
+
+    async fn read(
+        &self,
+        key: &Key,
+        after: Seq,
+        entries_max: usize,
+        bytes_max: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Entry>, Failure> {
+        self.store.read(key, after, entries_max, bytes_max, now).await.map_err(store_failed)
+    }
+
+    async fn last(&self, key: &Key, now: Timestamp) -> Result<Option<Entry>, Failure> {
+        self.store.last(key, now).await.map_err(store_failed)
+    }
+
+    async fn count(&self, key: &Key, now: Timestamp) -> Result<usize, Failure> {
+        let size = self.store.count(key, now).await.map_err(store_failed)?;
+        Ok(usize::try_from(size.entries).unwrap_or(usize::MAX))
+    }
+
+    /// The entry with this very number.
+    async fn entry_at(&self, key: &Key, seq: Seq, now: Timestamp) -> Result<Option<Entry>, Failure> {
+        let Some(before) = seq.0.checked_sub(1) else { return Ok(None) };
+        let found = self.read(key, Seq(before), 1, usize::MAX, now).await?.pop();
+        Ok(found.filter(|entry| entry.seq == seq))
+    }
+}
+
+/// A refusal that its code says everything about.
+const fn refuse(code: ErrorCode) -> Failure {
+    Failure::new(code)
+}
+
+/// A refusal that time helps against.
+const fn retry_later(code: ErrorCode, secs: u32) -> Failure {
+    Failure { code, retry_after_secs: Some(secs), detail: None }
+}
+
+/// The store failed, or holds what it should not: the client hears that nothing was acknowledged, the operator why.
+fn store_failed(cause: impl fmt::Display) -> Failure {
+    tracing::error!(%cause, "the store failed");
+    retry_later(ErrorCode::Unavailable, 5)
+}
+
+/// What [`Services::pushes`] returns at most.
+pub const PUSHES_MAX: usize = 256;
+/// How often a decision is made again when the log moved under it.
+const CONFLICTS_MAX: usize = 16;
+const HEALTH_TTL_SECS: u64 = 60;
+/// Verified account logs in memory, some 3 KB each.
+const ACCOUNTS_CACHED_MAX: usize = 4_096;

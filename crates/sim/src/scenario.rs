@@ -1,0 +1,267 @@
+//! Scenarios: what people do while the world misbehaves, and what must hold when it stops.
+//!
+//! The reference model is the list of texts that were sent and who was a member when. After the faults end and everything
+//! has settled: every member of a conversation shows the same transcript for the time of their membership; every message that
+//! its sender saw as sent is in it once; a message that arrived says what its sender wrote; nobody shows a message from
+//! before they joined or after they left.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stonechat_core::content::Body;
+use stonechat_core::{Command, Event, Message, Outcome, Status, Target, query};
+use stonechat_wire::ConversationId;
+
+use crate::hostile::{Kind, Tamper};
+use crate::world::{Faults, World};
+
+/// What was found wrong: the seed shows it again.
+#[derive(Debug)]
+pub struct Violation(pub String);
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// What a run did.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Report {
+    /// Messages that were asked to be sent.
+    pub sent: usize,
+    /// Messages that arrived, counted for each reader.
+    pub read: usize,
+    /// Steps of all cores.
+    pub steps: u64,
+    /// Things that were refused.
+    pub refused: usize,
+}
+
+const NAMES: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
+/// Simulated time for everything to settle after the faults end.
+const SETTLE_MS: u64 = 400_000;
+
+struct Run {
+    world: World,
+    texts: BTreeMap<String, usize>,
+    groups: Vec<ConversationId>,
+    report: Report,
+}
+
+/// One run from a seed: honest clients, faults, and for some seeds a hostile server or member.
+///
+/// # Errors
+/// [`Violation`] says what did not hold.
+pub fn run(seed: u64, steps: usize) -> Result<Report, Violation> {
+    let mut world = World::new(seed);
+    let people = 3 + world.below(3);
+    for name in &NAMES[..people] {
+        world.join(name);
+    }
+    let mut run = Run { world, texts: BTreeMap::new(), groups: Vec::new(), report: Report::default() };
+    run.world.run_ms(5_000);
+    // One half of the seeds: honest everybody, unreliable everything. The other: somebody hostile, on a reliable network.
+    let hostile = match seed % 20 {
+        10 => Some(Kind::Drop),
+        11 => Some(Kind::Replay),
+        12 => Some(Kind::Reorder),
+        13 => Some(Kind::Truncate),
+        14 => Some(Kind::Corrupt),
+        15 => Some(Kind::Invent),
+        16 | 17 => Some(Kind::GarbageCommit),
+        18 => Some(Kind::WrongCapability),
+        19 => Some(Kind::Repeat),
+        _ => None,
+    };
+    let by_member = matches!(hostile, Some(Kind::GarbageCommit | Kind::WrongCapability | Kind::Repeat));
+    let faults = Faults { break_per_mille: 15, crash_per_mille: 6, delay_ms_max: 300 };
+    run.world.faults = if hostile.is_none() { faults } else { Faults { delay_ms_max: 300, ..Faults::NONE } };
+    if let Some(kind) = hostile {
+        let victim = run.world.below(people);
+        let tamper = Tamper { kind, victim, per_mille: if by_member { 400 } else { 60 }, times: 0 };
+        if by_member {
+            run.world.clients[victim].tamper = Some(tamper);
+        } else {
+            run.world.hostile_server = Some(tamper);
+        }
+    }
+    for _ in 0..steps {
+        run.act();
+        let pause = run.world.below(1_500) as u64;
+        run.world.run_ms(pause);
+        run.accept_requests();
+    }
+    // Everything goes well from now on, and everybody starts afresh, as after a night.
+    run.world.faults = Faults::NONE;
+    run.world.hostile_server = None;
+    let villain = run.world.clients.iter().position(|client| client.tamper.is_some());
+    for client in 0..people {
+        run.world.clients[client].tamper = None;
+        run.world.crash(client);
+    }
+    for _ in 0..20 {
+        run.world.run_ms(SETTLE_MS / 20);
+        run.accept_requests();
+    }
+    run.report.steps = run.world.clients.iter().map(|client| client.steps).sum();
+    run.report.refused = run.refusals();
+    let server_lied = hostile.is_some() && !by_member;
+    run.check(server_lied, villain)?;
+    Ok(run.report)
+}
+
+impl Run {
+    fn act(&mut self) {
+        let people = self.world.clients.len();
+        let who = self.world.below(people);
+        let other = (who + 1 + self.world.below(people - 1)) % people;
+        let other_handle = self.world.clients[other].handle.clone();
+        match self.world.below(100) {
+            0..35 => {
+                let text = self.text(who);
+                self.world.command(who, Command::Send { to: Target::Person(other_handle), text });
+            }
+            35..70 => {
+                if let Some(group) = self.some_group(who) {
+                    let text = self.text(who);
+                    self.world.command(who, Command::Send { to: Target::Conversation(group), text });
+                }
+            }
+            70..76 => {
+                let command = self.world.command(who, Command::CreateGroup { name: format!("group {}", self.groups.len()), members: vec![other_handle] });
+                self.world.run_ms(1_000);
+                if let Some(Ok(Outcome::Conversation(id))) = self.world.clients[who].finished.get(&command) {
+                    self.groups.push(*id);
+                }
+            }
+            76..82 => {
+                if let Some(group) = self.some_group(who) {
+                    self.world.command(who, Command::AddMembers { group, members: vec![other_handle] });
+                }
+            }
+            82..85 => {
+                if let Some(group) = self.some_group(who) {
+                    self.world.command(who, Command::RemoveMember { group, member: other_handle });
+                }
+            }
+            85..87 => {
+                if let Some(group) = self.some_group(who) {
+                    self.world.command(who, Command::Leave { group });
+                }
+            }
+            87..90 => {
+                if let Some(group) = self.some_group(who) {
+                    let name = format!("renamed {}", self.world.below(1_000));
+                    self.world.command(who, Command::Rename { group, name });
+                }
+            }
+            90..93 => {
+                if let Some(conversation) = self.some_group(who) {
+                    self.world.command(who, Command::Refresh { conversation });
+                }
+            }
+            93..96 => {
+                let ms = self.world.below(20_000) as u64;
+                self.world.offline(who, ms);
+            }
+            96..98 => self.world.crash(who),
+            _ => self.world.restart_server(),
+        }
+    }
+
+    fn text(&mut self, who: usize) -> String {
+        let text = format!("message {} of {}", self.texts.len(), NAMES[who]);
+        self.texts.insert(text.clone(), who);
+        self.report.sent += 1;
+        text
+    }
+
+    fn some_group(&mut self, who: usize) -> Option<ConversationId> {
+        let mine = query::conversations(&self.world.clients[who].vault).ok()?;
+        let mine: Vec<_> = mine.into_iter().filter(|c| c.is_group && c.active).map(|c| c.id).collect();
+        (!mine.is_empty()).then(|| mine[self.world.below(mine.len())])
+    }
+
+    fn accept_requests(&mut self) {
+        for who in 0..self.world.clients.len() {
+            for request in query::requests(&self.world.clients[who].vault).unwrap_or_default() {
+                self.world.command(who, Command::Accept { from: request.handle });
+            }
+        }
+    }
+
+    fn refusals(&self) -> usize {
+        self.world.clients.iter().flat_map(|client| &client.events).filter(|event| matches!(event, Event::Refused { .. })).count()
+    }
+
+    /// `server_lied`: what it hid may be missing, but then it was noticed. `villain`: a member who cheated may lose.
+    fn check(&mut self, server_lied: bool, villain: Option<usize>) -> Result<(), Violation> {
+        let wrong = |what: String| Err(Violation(what));
+        let mut conversations: BTreeSet<ConversationId> = BTreeSet::new();
+        for client in &self.world.clients {
+            conversations.extend(query::conversations(&client.vault).unwrap_or_default().iter().map(|c| c.id));
+        }
+        for id in conversations {
+            let mut transcripts: Vec<(usize, bool, Vec<Message>)> = Vec::new();
+            for who in 0..self.world.clients.len() {
+                let Ok(Some(conversation)) = query::conversation(&self.world.clients[who].vault, &id) else { continue };
+                transcripts.push((who, conversation.active, self.world.transcript(who, &id)));
+            }
+            for (who, active, transcript) in &transcripts {
+                let name = NAMES[*who];
+                let mut seen = BTreeSet::new();
+                for message in transcript {
+                    let Body::Text(text) = &message.body else { return wrong(format!("{name} shows something that nobody wrote")) };
+                    if !seen.insert(text) {
+                        return wrong(format!("{name} shows \"{text}\" twice in {id}"));
+                    }
+                    match self.texts.get(text) {
+                        None => return wrong(format!("{name} shows \"{text}\", which nobody wrote")),
+                        Some(author) if self.world.clients[*author].handle != message.sender_handle => {
+                            return wrong(format!("{name} shows \"{text}\" as written by {}", message.sender_handle));
+                        }
+                        Some(_) => {}
+                    }
+                    if *active && message.status == Status::Queued && Some(*who) != villain {
+                        return wrong(format!("{name}'s \"{text}\" is still waiting in {id}"));
+                    }
+                }
+                self.report.read += transcript.iter().filter(|message| message.status == Status::Received).count();
+            }
+            if server_lied && self.refusals() > 0 {
+                continue;
+            }
+            self.same_transcript(&id, &transcripts, villain)?;
+        }
+        Ok(())
+    }
+
+    /// Every transcript is a run of the longest one, and those who are still in it have its end.
+    fn same_transcript(&self, id: &ConversationId, transcripts: &[(usize, bool, Vec<Message>)], villain: Option<usize>) -> Result<(), Violation> {
+        let shown = |messages: &[Message]| -> Vec<String> {
+            let delivered = messages.iter().filter(|m| m.status != Status::Failed && m.status != Status::Queued);
+            delivered.map(|m| format!("{:?}", (m.id, &m.sender_handle))).collect()
+        };
+        let honest = || transcripts.iter().filter(|(who, ..)| Some(*who) != villain);
+        let Some(whole) = honest().map(|(_, _, messages)| shown(messages)).max_by_key(Vec::len) else { return Ok(()) };
+        for (who, active, messages) in honest() {
+            let mine = shown(messages);
+            let name = NAMES[*who];
+            if mine.is_empty() {
+                continue;
+            }
+            let run = (0..=whole.len() - mine.len()).find(|at| whole[*at..*at + mine.len()] == mine[..]);
+            let Some(at) = run else {
+                let texts = |m: &[Message]| m.iter().map(|m| format!("{:?}", m)).collect::<Vec<_>>().join("\n  ");
+                let longest = honest().max_by_key(|(_, _, m)| shown(m).len()).map(|(w, _, m)| (NAMES[*w], texts(m)));
+                return Err(Violation(format!("{name} shows another transcript of {id}:\n  {}\nthan {longest:?}", texts(messages))));
+            };
+            if *active && at + mine.len() != whole.len() {
+                return Err(Violation(format!("{name} lacks the last {} messages of {id}", whole.len() - at - mine.len())));
+            }
+        }
+        Ok(())
+    }
+}

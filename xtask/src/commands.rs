@@ -1,0 +1,130 @@
+//! The short commands: `sim`, `bench`, `vectors`, `build`. Each hands over to Cargo and says what to do when that fails.
+
+use std::ffi::OsString;
+use std::ops::Range;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::layout::{Layout, command_line, show};
+use crate::tools;
+
+/// A measurement of `cargo xtask bench`. To add one, add a row to [`BENCHES`].
+struct Bench {
+    name: &'static str,
+    what: &'static str,
+    cargo: &'static [&'static str],
+}
+
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "store",
+        what: "durable appends a second of the store alone, and the disk's own group-committed fsync",
+        cargo: &["bench", "-p", "stonechat-server", "--bench", "store", "--"],
+    },
+    Bench {
+        name: "system",
+        what: "the whole path: appends through WebSockets, latency, idle connections, large groups, cold sync, reopening",
+        cargo: &["run", "--release", "-p", "stonechat-sim", "--bin", "bench", "--"],
+    },
+];
+
+pub(crate) fn sim(layout: &Layout, seeds: &Range<u64>, steps: Option<u64>) -> Result<()> {
+    run(&mut sim_command(layout, seeds, steps), "A seed that fails is replayed with `cargo xtask sim --seed N`.")
+}
+
+/// The simulator on a range of seeds; a range of one replays that seed.
+pub(crate) fn sim_command(layout: &Layout, seeds: &Range<u64>, steps: Option<u64>) -> Command {
+    let mut command = layout.cargo(["run", "--quiet", "-p", "stonechat-sim", "--bin", "stonechat-sim", "--"]);
+    if seeds.start.checked_add(1) == Some(seeds.end) {
+        command.args(["--seed", &seeds.start.to_string()]);
+    } else {
+        command.args(["--seeds", &format!("{}..{}", seeds.start, seeds.end)]);
+    }
+    if let Some(steps) = steps {
+        command.args(["--steps", &steps.to_string()]);
+    }
+    command
+}
+
+/// Reads `A..B`.
+pub(crate) fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
+    let range = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    match range {
+        Some(range) if !range.is_empty() => Ok(range),
+        Some(_) => Err("the range is empty; the end is not included, so seed 7 alone is 7..8".to_owned()),
+        None => Err("a range of seeds is two numbers with two dots between them, such as 0..200".to_owned()),
+    }
+}
+
+pub(crate) fn list_benches() {
+    for bench in BENCHES {
+        println!("{:<8} {}", bench.name, bench.what);
+    }
+}
+
+pub(crate) fn bench(layout: &Layout, name: Option<&str>, args: &[OsString]) -> Result<()> {
+    let chosen = BENCHES.iter().filter(|bench| name.is_none_or(|name| name == bench.name)).collect::<Vec<_>>();
+    if chosen.is_empty() {
+        let names = BENCHES.iter().map(|bench| bench.name).collect::<Vec<_>>().join(", ");
+        bail!("there is no benchmark {:?}; there are: {names}", name.unwrap_or_default());
+    }
+    tools::check_compilers()?;
+    for bench in chosen {
+        println!("{}: {}", bench.name, bench.what);
+        run(layout.cargo(bench.cargo).args(args), "Nothing else should run on this machine meanwhile.")?;
+    }
+    Ok(())
+}
+
+pub(crate) fn vectors(layout: &Layout) -> Result<()> {
+    let mut command = layout.cargo(["test", "-p", "stonechat-wire", "--test", "vectors"]);
+    run(
+        command.env("UPDATE_VECTORS", "1"),
+        "The vectors may be half written: `git checkout vectors` brings the old ones back.",
+    )?;
+    println!(
+        "\nThe vectors are written. A changed line is a changed wire format: read `git diff vectors` before you commit it."
+    );
+    Ok(())
+}
+
+pub(crate) fn build(layout: &Layout) -> Result<()> {
+    tools::check_compilers()?;
+    let args = ["build", "--release", "-p", "stonechat-server", "-p", "stonechat-cli", "--bins"];
+    run(&mut layout.cargo(args), "The compiler's message above says what is wrong.")?;
+    for name in ["stonechatd", "stonechat"] {
+        println!("built {}", show(&layout.target.join("release").join(name)));
+    }
+    Ok(())
+}
+
+/// Runs Cargo in the foreground.
+pub(crate) fn run(command: &mut Command, advice: &str) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot start {}", command_line(command)))?;
+    if !status.success() {
+        bail!("this failed ({status}): {}\n{advice}", command_line(command));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seed_ranges_are_read() {
+        assert_eq!(parse_seeds("0..200"), Ok(0..200));
+        for wrong in ["", "7", "7..7", "9..3", "a..b", "0..=3", "-1..3", "0..99999999999999999999"] {
+            assert!(parse_seeds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn benchmarks_have_names_of_their_own() {
+        let mut names = BENCHES.iter().map(|bench| bench.name).collect::<Vec<_>>();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), BENCHES.len());
+    }
+}

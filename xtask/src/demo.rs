@@ -1,0 +1,350 @@
+//! `cargo xtask demo`: a server, a contact that answers, and the way in. `--check` walks that way itself.
+
+use std::env;
+use std::fs::{self, File, TryLockError};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::commands;
+use crate::layout::{Layout, command_line, show};
+use crate::process::{Service, StopFlag, Stopped, run_within, tied};
+use crate::tools;
+
+/// The demo's directory, locked against a second demo for as long as this lives.
+struct Home {
+    dir: PathBuf,
+    _lock: File,
+}
+
+impl Home {
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+}
+
+/// What runs. The contact is declared first, so that it is dropped before the server that it talks to.
+struct Running {
+    echo: Service,
+    server: Service,
+    url: String,
+}
+
+pub(crate) fn run(layout: &Layout, check: bool, data: Option<PathBuf>, listen: Option<&str>) -> Result<()> {
+    let stop = StopFlag::listen()?;
+    let mut progress = Progress { at: 0, of: if check { 8 } else { 4 } };
+    let kept = data.is_some();
+    let dir = data.unwrap_or_else(|| layout.target.join(if check { "demo-check" } else { "demo" }));
+
+    let note = if kept { "kept, and gone on from" } else { "emptied; keep one with --data DIR" };
+    progress.step(&format!("preparing {} ({note})", show(&dir)));
+    let home = prepare(&dir, kept)?;
+    tools::check_compilers()?;
+
+    progress.step("building the server, the terminal client and a contact that answers (the first time takes minutes)");
+    // The whole workspace, as the tests do: the same features, hence one build for both.
+    let build = ["build", "--workspace", "--bins", "--example", "echo"];
+    commands::run(&mut layout.cargo(build), "The compiler's message above says what is wrong; then run this again.")?;
+    let client = layout.program("stonechat")?;
+
+    let result = start(layout, &home, listen, &stop, &mut progress).and_then(|mut running| {
+        if check {
+            walk(&client, &home, &running.url, &stop, &mut progress)?;
+            progress.step("stopping");
+            return shut_down(running);
+        }
+        print_way_in(&client, &home, &running.url);
+        while !stop.is_set() {
+            thread::sleep(Duration::from_millis(100));
+            running.server.check_alive().context("the demo is over")?;
+            running.echo.check_alive().context("the demo is over")?;
+        }
+        println!("\nstopping");
+        shut_down(running)
+    });
+    if stop.is_set() && !check {
+        // Asked to stop before everything was up: that is no failure of the demo's.
+        return result.or_else(|error| {
+            println!("{error:#}");
+            Ok(())
+        });
+    }
+    result?;
+    println!("{}", if check { "\nThe demo works: @echo answered." } else { "Stopped. Nothing is left running." });
+    Ok(())
+}
+
+/// Creates or empties the directory and locks it.
+fn prepare(dir: &Path, kept: bool) -> Result<Home> {
+    let cannot_write = || format!("cannot write in {}; choose another with --data DIR", show(dir));
+    fs::create_dir_all(dir).with_context(cannot_write)?;
+    let lock =
+        File::options().create(true).truncate(false).write(true).open(dir.join(LOCK)).with_context(cannot_write)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            bail!("another demo runs in {}; use it, stop it, or give this one its own with --data DIR", show(dir));
+        }
+        Err(TryLockError::Error(error)) => return Err(error).with_context(cannot_write),
+    }
+    if !kept {
+        for entry in fs::read_dir(dir).with_context(cannot_write)? {
+            let path = entry.with_context(cannot_write)?.path();
+            if path.is_dir() {
+                fs::remove_dir_all(&path).with_context(cannot_write)?;
+            } else if path.file_name().is_some_and(|name| name != LOCK) {
+                fs::remove_file(&path).with_context(cannot_write)?;
+            }
+        }
+    }
+    Ok(Home { dir: dir.to_path_buf(), _lock: lock })
+}
+
+fn start(
+    layout: &Layout,
+    home: &Home,
+    listen: Option<&str>,
+    stop: &StopFlag,
+    progress: &mut Progress,
+) -> Result<Running> {
+    // Homes remember their server's address, so a kept directory keeps its port while that is free.
+    let remembered = fs::read_to_string(home.path(ADDRESS)).ok().filter(|address| TcpListener::bind(address).is_ok());
+    let listen = listen.map(str::to_owned).or(remembered).unwrap_or_else(|| "127.0.0.1:0".to_owned());
+    progress.step(&format!("starting stonechatd (log: {})", show(&home.path("stonechatd.log"))));
+    let mut command = quiet(tied(&layout.xtask, &layout.program("stonechatd")?));
+    command.arg("serve").arg("--data").arg(home.path("server")).args(["--listen", &listen]);
+    let mut server = Service::start("stonechatd", command, &home.path("stonechatd.log"))?;
+    let url = server.wait_for("`listening on http://…`", START_LIMIT, stop, listening_url)?;
+    println!("      listening on {url}");
+    fs::write(home.path(ADDRESS), url.trim_start_matches("http://")).context("cannot note the server's address")?;
+
+    progress.step(&format!("starting the contact @echo (log: {})", show(&home.path("echo.log"))));
+    let mut command = quiet(tied(&layout.xtask, &layout.program("examples/echo")?));
+    command.arg("--home").arg(home.path("echo")).args(["--server", &url, "--handle", "echo"]);
+    let mut echo = Service::start("the contact @echo", command, &home.path("echo.log"))?;
+    echo.wait_for("`ready @echo`", START_LIMIT, stop, |line| (line.trim() == "ready @echo").then_some(()))?;
+    println!("      @echo can be written to");
+    Ok(Running { echo, server, url })
+}
+
+/// The contact first: it would otherwise see its server vanish.
+fn shut_down(running: Running) -> Result<()> {
+    for service in [(running.echo, "the contact @echo"), (running.server, "stonechatd")] {
+        match service.0.stop(STOP_LIMIT)? {
+            // A program that does not handle the signal ends with it; only the server promises a drain.
+            Stopped::Ended(status) if status.success() || service.1 != "stonechatd" => {}
+            Stopped::Ended(status) => bail!("stonechatd was asked to stop and did not end well ({status})"),
+            Stopped::Killed => bail!("{} did not stop within {} s and was killed", service.1, STOP_LIMIT.as_secs()),
+        }
+    }
+    Ok(())
+}
+
+fn print_way_in(client: &Path, home: &Home, url: &str) {
+    let you = home.path("you");
+    let line = |args: &[&str]| {
+        let mut command = Command::new(client);
+        command.arg("--home").arg(&you).args(args);
+        command_line(&command)
+    };
+    println!("\nThe server is at {url}. In another terminal, in this directory:\n");
+    if !you.exists() {
+        println!("  {}", line(&["signup", "@you", "--server", url]));
+    }
+    println!("  {}", line(&["send", "@echo", "hello"]));
+    println!("  {}", line(&["read", "@echo"]));
+    println!("\nand the full-screen interface:\n\n  {}\n", line(&[]));
+    println!("@echo answers whatever you write. For a second person, take another --home and another handle.");
+    println!("Ctrl-C here stops everything.");
+}
+
+/// The way in, as printed, with each step checked.
+fn walk(client: &Path, home: &Home, url: &str, stop: &StopFlag, progress: &mut Progress) -> Result<()> {
+    let you = home.path("you");
+    let run = |args: &[&str]| -> Result<String> {
+        let mut command = quiet(Command::new(client));
+        command.arg("--home").arg(&you).args(args);
+        let line = command_line(&command);
+        let output = run_within(command, COMMAND_LIMIT, stop)?;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        if !output.status.success() {
+            bail!("this failed ({}): {line}\n{out}{err}", output.status);
+        }
+        Ok(out.into_owned())
+    };
+
+    if you.exists() {
+        progress.step("@you is signed up already");
+    } else {
+        progress.step("signing up as @you");
+        let words = run(&["signup", "@you", "--server", url, "--json"])?;
+        let words = parse_lines(&words)?.first().and_then(|line| line["recovery_phrase"].as_str().map(str::to_owned));
+        if words.as_deref().map(|words| words.split_whitespace().count()) != Some(RECOVERY_WORDS) {
+            bail!("signing up did not show a recovery phrase of {RECOVERY_WORDS} words");
+        }
+    }
+    // A text of its own, so that a kept home's earlier answers do not count.
+    let text = format!("hello from process {}", std::process::id());
+    progress.step(&format!("writing {text:?} to @echo"));
+    run(&["send", "@echo", &text])?;
+
+    progress.step("waiting for the answer");
+    let deadline = Instant::now() + ANSWER_LIMIT;
+    loop {
+        let read = run(&["read", "@echo", "--json"])?;
+        if parse_lines(&read)?.iter().any(|message| is_answer(message, &text)) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!("@echo did not answer within {} s. What was read:\n{read}", ANSWER_LIMIT.as_secs());
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn parse_lines(output: &str) -> Result<Vec<Value>> {
+    let parse =
+        |line| serde_json::from_str(line).with_context(|| format!("--json printed a line that is not JSON: {line}"));
+    output.lines().filter(|line| !line.trim().is_empty()).map(parse).collect()
+}
+
+fn is_answer(message: &Value, text: &str) -> bool {
+    let sender = message["sender"].as_str().unwrap_or_default();
+    sender.trim_start_matches('@') == "echo" && message["body"]["text"].as_str().is_some_and(|body| body.contains(text))
+}
+
+fn listening_url(line: &str) -> Option<String> {
+    let url = line.trim().strip_prefix("listening on ")?;
+    url.starts_with("http://").then(|| url.trim_end_matches('/').to_owned())
+}
+
+/// Without the person's own settings, which are for their own account.
+fn quiet(mut command: Command) -> Command {
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("STONECHAT")) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+struct Progress {
+    at: u32,
+    of: u32,
+}
+
+impl Progress {
+    fn step(&mut self, what: &str) {
+        self.at += 1;
+        println!("[{}/{}] {what}", self.at, self.of);
+    }
+}
+
+const LOCK: &str = "demo.lock";
+const ADDRESS: &str = "address";
+const RECOVERY_WORDS: usize = 24;
+const START_LIMIT: Duration = Duration::from_secs(60);
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+const STOP_LIMIT: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_read_from_the_servers_line() {
+        assert_eq!(listening_url("listening on http://127.0.0.1:4100\n").as_deref(), Some("http://127.0.0.1:4100"));
+        assert_eq!(listening_url("listening on http://[::1]:4100/").as_deref(), Some("http://[::1]:4100"));
+        assert_eq!(listening_url("not listening on http://127.0.0.1:4100"), None);
+        assert_eq!(listening_url("listening on the harbour"), None);
+    }
+
+    #[test]
+    fn only_the_contacts_own_words_are_an_answer() {
+        let lines = parse_lines(
+            "{\"id\":\"1\",\"sender\":\"@you\",\"body\":{\"text\":\"hello 7\"}}\n\n{\"id\":\"2\",\"sender\":\"@echo\",\"body\":{\"text\":\"hello 7\"}}\n",
+        )
+        .unwrap();
+        assert_eq!(lines.iter().map(|line| is_answer(line, "hello 7")).collect::<Vec<_>>(), [false, true]);
+        assert!(!is_answer(&lines[1], "hello 8"));
+        assert!(parse_lines("error: no such contact").is_err());
+    }
+
+    #[test]
+    fn a_second_demo_in_the_same_directory_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = prepare(dir.path(), false).unwrap();
+        let error = prepare(dir.path(), false).err().unwrap();
+        assert!(format!("{error:#}").contains("another demo runs"), "{error:#}");
+        drop(first);
+        prepare(dir.path(), false).unwrap();
+    }
+
+    #[test]
+    fn only_a_kept_directory_keeps_what_it_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = dir.path().join("you");
+        fs::create_dir(&old).unwrap();
+        drop(prepare(dir.path(), true).unwrap());
+        assert!(old.exists());
+        drop(prepare(dir.path(), false).unwrap());
+        assert!(!old.exists());
+    }
+
+    /// A layout whose programs are shell scripts.
+    fn fakes(dir: &Path, echo: &str) -> Layout {
+        use std::os::unix::fs::PermissionsExt;
+        let program = |name: &str, script: &str| {
+            let path = dir.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            path
+        };
+        let xtask = program("xtask", "shift 2; exec \"$@\"");
+        program(
+            "debug/stonechatd",
+            "trap 'exit 0' TERM; echo listening on http://127.0.0.1:9; while :; do sleep 0.05; done",
+        );
+        program("debug/examples/echo", echo);
+        let answer = r#"case "$3" in
+            signup) mkdir "$2"; echo '{"recovery_phrase":"1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24"}' ;;
+            send) echo "$5" > "$2/sent" ;;
+            read) echo '{"sender":"@echo","body":{"text":"'"$(cat "$2/sent")"'"}}' ;;
+            esac"#;
+        program("debug/stonechat", answer);
+        Layout { root: dir.to_path_buf(), target: dir.to_path_buf(), xtask }
+    }
+
+    #[test]
+    fn the_way_in_is_walked_from_start_to_stop() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = fakes(dir.path(), "echo ready @echo; exec sleep 60");
+        let home = prepare(&dir.path().join("demo"), false).unwrap();
+        let (stop, mut progress) = (StopFlag::default(), Progress { at: 0, of: 5 });
+        let running = start(&layout, &home, None, &stop, &mut progress).unwrap();
+        assert_eq!(running.url, "http://127.0.0.1:9");
+        walk(&layout.program("stonechat").unwrap(), &home, &running.url, &stop, &mut progress).unwrap();
+        assert_eq!(progress.at, progress.of);
+        shut_down(running).unwrap();
+    }
+
+    #[test]
+    fn a_contact_that_dies_ends_the_demo_with_its_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = fakes(dir.path(), "echo 'the handle is taken' >&2; exit 1");
+        let home = prepare(&dir.path().join("demo"), false).unwrap();
+        let started = start(&layout, &home, None, &StopFlag::default(), &mut Progress { at: 0, of: 2 });
+        let error = format!("{:#}", started.err().unwrap());
+        assert!(
+            error.contains("the contact @echo stopped by itself") && error.contains("the handle is taken"),
+            "{error}"
+        );
+    }
+}

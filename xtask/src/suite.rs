@@ -1,0 +1,308 @@
+//! `cargo xtask test`: all set-up and every check, each announced, timed and counted, up to the first that fails.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::commands::sim_command;
+use crate::layout::{Layout, command_line};
+use crate::tools;
+
+/// Seeds of the simulation in every run. Nightly runs take thousands: `cargo xtask sim --seeds A..B`.
+const SEEDS: std::ops::Range<u64> = 0..200;
+
+/// One check.
+struct Step {
+    name: &'static str,
+    action: Action,
+}
+
+enum Action {
+    /// Runs a command and counts the tests that it reports; one that reports none counts as one.
+    Run(Command),
+    /// Not run, and why.
+    Skip(String),
+}
+
+/// Tests as the tools reported them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+}
+
+struct Row {
+    name: &'static str,
+    result: String,
+    time: Option<Duration>,
+    counts: Counts,
+}
+
+/// Returns whether every check passed. The last line that it prints is `N passed, N failed`.
+pub(crate) fn run(layout: &Layout, fast: bool) -> Result<bool> {
+    let begin = Instant::now();
+    println!("== tools");
+    let rust = match tools::check_compilers().and_then(|()| tools::check_rust(layout)) {
+        Ok(rust) => rust,
+        Err(error) => {
+            println!("{error:#}\n\n0 passed, 1 failed");
+            return Ok(false);
+        }
+    };
+    println!("{rust}; a C compiler, make and perl are there");
+    let mut rows = vec![Row {
+        name: "tools",
+        result: "ok".to_owned(),
+        time: Some(begin.elapsed()),
+        counts: Counts { passed: 1, failed: 0 },
+    }];
+
+    let mut failure = None;
+    for step in steps(layout, fast) {
+        rows.push(match step.action {
+            _ if failure.is_some() => {
+                Row { name: step.name, result: "not run".to_owned(), time: None, counts: Counts::default() }
+            }
+            Action::Skip(why) => {
+                println!("\n== {}: skipped: {why}", step.name);
+                Row { name: step.name, result: format!("skipped: {why}"), time: None, counts: Counts::default() }
+            }
+            Action::Run(command) => {
+                let line = command_line(&command);
+                println!("\n== {}: {line}", step.name);
+                let start = Instant::now();
+                let (success, counts) = run_counted(command)?;
+                if !success {
+                    failure = Some((step.name, line));
+                }
+                let result = if success { "ok" } else { "FAILED" }.to_owned();
+                Row { name: step.name, result, time: Some(start.elapsed()), counts: counts.for_step(success) }
+            }
+        });
+    }
+
+    println!("{}", table(&rows, begin.elapsed()));
+    if let Some((name, line)) = &failure {
+        println!("{name} failed. To repeat it alone: {line}\n");
+    }
+    let all = rows.iter().map(|row| row.counts).fold(Counts::default(), Counts::plus);
+    println!("{} passed, {} failed", all.passed, all.failed);
+    Ok(failure.is_none())
+}
+
+/// Every check, in the order in which a mistake is cheapest to learn about.
+fn steps(layout: &Layout, fast: bool) -> Vec<Step> {
+    let cargo = |args: &str| Action::Run(layout.cargo(args.split_whitespace()));
+    let slow = |action: &dyn Fn() -> Action| {
+        if fast { Action::Skip("--fast".to_owned()) } else { action() }
+    };
+    let tests = if tools::has_nextest(layout) {
+        cargo("nextest run --workspace")
+    } else {
+        println!(
+            "cargo-nextest is not installed, so `cargo test` runs the tests; faster: cargo install cargo-nextest --locked"
+        );
+        cargo("test --workspace --lib --bins --tests --no-fail-fast")
+    };
+    let (bans, advisories) = dependency_checks(layout);
+    vec![
+        Step { name: "format", action: cargo("fmt --all --check") },
+        Step { name: "lints", action: cargo("clippy --workspace --all-targets -- -D warnings") },
+        Step { name: "tests", action: tests },
+        Step { name: "doctests", action: slow(&|| cargo("test --doc --workspace")) },
+        Step { name: "programs", action: cargo("build --workspace --bins --examples") },
+        Step { name: "simulation", action: slow(&|| Action::Run(sim_command(layout, &SEEDS, None))) },
+        Step { name: "dependencies", action: bans },
+        Step { name: "advisories", action: advisories },
+        Step { name: "demo", action: slow(&|| cargo("xtask demo --check")) },
+    ]
+}
+
+/// `cargo deny`, in two: the advisories need a database from the network, the rest only the lock file.
+fn dependency_checks(layout: &Layout) -> (Action, Action) {
+    if !tools::has_deny(layout) {
+        let skip = || Action::Skip("cargo-deny is not installed: cargo install cargo-deny --locked".to_owned());
+        return (skip(), skip());
+    }
+    let advisories = if tools::works(&mut layout.cargo(["deny", "fetch", "db"])) {
+        Action::Run(layout.cargo(["deny", "check", "advisories"]))
+    } else {
+        Action::Skip("the advisory database cannot be fetched from GitHub".to_owned())
+    };
+    (Action::Run(layout.cargo(["deny", "check", "bans", "licenses", "sources"])), advisories)
+}
+
+/// Runs a command, shows all that it prints, and counts the tests that it reports.
+fn run_counted(mut command: Command) -> Result<(bool, Counts)> {
+    if std::io::stdout().is_terminal() {
+        // Cargo sees a pipe and would drop its colours.
+        command.env("CARGO_TERM_COLOR", "always");
+    }
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", command_line(&command)))?;
+    let stdout = child.stdout.take().map(|stream| thread::spawn(move || show_and_count(stream, std::io::stdout())));
+    let stderr = child.stderr.take().map(|stream| thread::spawn(move || show_and_count(stream, std::io::stderr())));
+    let status = child.wait().context("cannot wait for the command")?;
+    let mut counts = Counts::default();
+    for reader in [stdout, stderr].into_iter().flatten() {
+        counts = counts.plus(reader.join().map_err(|_| anyhow!("the reader of a command's output panicked"))?);
+    }
+    Ok((status.success(), counts))
+}
+
+fn show_and_count(stream: impl Read, mut to: impl Write) -> Counts {
+    let mut counts = Counts::default();
+    let mut lines = BufReader::new(stream);
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+        // A closed terminal must not stop the count.
+        let _ = to.write_all(&line);
+        counts = counts.plus(counts_in(&String::from_utf8_lossy(&line)));
+        line.clear();
+    }
+    counts
+}
+
+/// The tests in one line of output: nextest's summary, or the test harness's.
+fn counts_in(line: &str) -> Counts {
+    let line = without_colours(line);
+    let line = line.trim();
+    let is_nextest = line.starts_with("Summary [") && line.contains("run:");
+    let is_harness = line.starts_with("test result:");
+    if !is_nextest && !is_harness {
+        return Counts::default();
+    }
+    let line = line.rsplit_once("run:").map_or(line, |(_, tail)| tail);
+    let number_before = |word: &str| {
+        let words = line.split_whitespace().collect::<Vec<_>>();
+        words
+            .windows(2)
+            .filter(|pair| pair[1].trim_matches([',', ';']) == word)
+            .filter_map(|pair| pair[0].parse::<u64>().ok())
+            .sum::<u64>()
+    };
+    // nextest prints "1 timed out" and "1 exec failed" apart from "failed".
+    let failed = number_before("failed") + number_before("timed") + number_before("exec");
+    Counts { passed: number_before("passed"), failed }
+}
+
+fn without_colours(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' {
+            // A control sequence ends with a letter.
+            chars.by_ref().find(char::is_ascii_alphabetic);
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+impl Counts {
+    fn plus(self, other: Self) -> Self {
+        Self { passed: self.passed + other.passed, failed: self.failed + other.failed }
+    }
+
+    /// A step that reports no tests is one check; one that fails has at least one failure.
+    fn for_step(self, success: bool) -> Self {
+        match (success, self) {
+            (true, Self { passed: 0, failed: 0 }) => Self { passed: 1, failed: 0 },
+            (false, Self { passed, failed: 0 }) => Self { passed, failed: 1 },
+            (_, counts) => counts,
+        }
+    }
+}
+
+fn table(rows: &[Row], time: Duration) -> String {
+    let mut out = String::from("\n== summary\n");
+    for row in rows {
+        let seconds = row.time.map(|time| format!("{:.1} s", time.as_secs_f64())).unwrap_or_default();
+        let Counts { passed, failed } = row.counts;
+        let tests = row.time.map(|_| format!("{passed:>5} passed {failed:>3} failed")).unwrap_or_default();
+        let line = format!("{:<13} {seconds:>8}  {tests:<24}  {}", row.name, row.result);
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    let _ = writeln!(out, "in {:.1} s", time.as_secs_f64());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nextest_summaries_are_counted() {
+        let counts = |line| counts_in(line);
+        assert_eq!(
+            counts("     Summary [   0.012s] 345 tests run: 345 passed, 2 skipped"),
+            Counts { passed: 345, failed: 0 }
+        );
+        assert_eq!(
+            counts(
+                "     Summary [  61.012s] 10/12 tests run: 6 passed (1 slow, 1 leaky), 2 failed, 1 exec failed, 1 timed out, 4 skipped"
+            ),
+            Counts { passed: 6, failed: 4 }
+        );
+        assert_eq!(
+            counts(
+                "\u{1b}[31;1m     Summary\u{1b}[0m [   0.012s] \u{1b}[1m3\u{1b}[0m tests run: \u{1b}[1m2\u{1b}[0m \u{1b}[32;1mpassed\u{1b}[0m, \u{1b}[1m1\u{1b}[0m \u{1b}[31;1mfailed\u{1b}[0m, 0 skipped"
+            ),
+            Counts { passed: 2, failed: 1 }
+        );
+    }
+
+    #[test]
+    fn harness_summaries_are_counted() {
+        assert_eq!(
+            counts_in(
+                "test result: FAILED. 12 passed; 1 failed; 3 ignored; 0 measured; 0 filtered out; finished in 0.00s"
+            ),
+            Counts { passed: 12, failed: 1 }
+        );
+        assert_eq!(counts_in("test it::passed ... ok"), Counts::default());
+        assert_eq!(counts_in("a log line: 7 passed, 3 failed"), Counts::default());
+    }
+
+    #[test]
+    fn output_is_shown_whole_and_counted() {
+        let mut shown = Vec::new();
+        let input =
+            b"\xff not text\ntest result: ok. 2 passed; 0 failed;\ntest result: ok. 1 passed; 0 failed; no newline";
+        let counts = show_and_count(&input[..], &mut shown);
+        assert_eq!(shown, input);
+        assert_eq!(counts, Counts { passed: 3, failed: 0 });
+    }
+
+    #[test]
+    fn a_failed_step_is_never_counted_as_passed() {
+        assert_eq!(Counts::default().for_step(false), Counts { passed: 0, failed: 1 });
+        assert_eq!(Counts { passed: 7, failed: 0 }.for_step(false), Counts { passed: 7, failed: 1 });
+        assert_eq!(Counts::default().for_step(true), Counts { passed: 1, failed: 0 });
+        assert_eq!(Counts { passed: 7, failed: 0 }.for_step(true), Counts { passed: 7, failed: 0 });
+    }
+
+    #[test]
+    fn the_table_shows_what_did_not_run() {
+        let row = |name, result: &str, time, passed| Row {
+            name,
+            result: result.to_owned(),
+            time,
+            counts: Counts { passed, failed: 0 },
+        };
+        let rows = [row("tests", "ok", Some(Duration::from_secs(1)), 340), row("demo", "skipped: --fast", None, 0)];
+        let text = table(&rows, Duration::from_secs(2));
+        let words = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
+        assert_eq!(words, ["", "== summary", "tests 1.0 s 340 passed 0 failed ok", "demo skipped: --fast", "in 2.0 s"]);
+    }
+}

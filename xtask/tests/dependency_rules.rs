@@ -1,0 +1,354 @@
+//! The rules of docs/architecture.md that the compiler does not check: who depends on whom, and what no file may name.
+//!
+//! The first half reads `cargo metadata` (what is linked into each crate, on every platform, without its tests), the second
+//! reads the sources, without comments, which may explain what they like.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
+
+#[test]
+fn workspace_crates_depend_on_each_other_only_downwards() {
+    let graph = Graph::load();
+    // What each may use, and within it what it exists to use.
+    let rules: BTreeMap<&str, (&[&str], &[&str])> = BTreeMap::from([
+        ("stonechat-wire", (&[] as &[_], &[] as &[_])),
+        ("stonechat-core", (&["stonechat-wire"], &["stonechat-wire"])),
+        ("stonechat-client", (&["stonechat-core", "stonechat-wire"], &["stonechat-core"])),
+        ("stonechat-cli", (&["stonechat-client"], &["stonechat-client"])),
+        ("stonechat-server", (&["stonechat-wire"], &["stonechat-wire"])),
+        (
+            "stonechat-sim",
+            (
+                &["stonechat-client", "stonechat-core", "stonechat-server", "stonechat-wire"],
+                &["stonechat-core", "stonechat-server"],
+            ),
+        ),
+        ("xtask", (&[], &[])),
+    ]);
+    let members = graph.members();
+    assert_eq!(
+        members,
+        rules.keys().copied().collect(),
+        "a crate without a rule: add it here and in docs/architecture.md"
+    );
+    for (member, (may, must)) in rules {
+        let uses = graph.direct(member).intersection(&members).copied().collect::<BTreeSet<_>>();
+        let (may, must) = (BTreeSet::from_iter(may.iter().copied()), BTreeSet::from_iter(must.iter().copied()));
+        assert!(uses.is_subset(&may), "{member} may use {may:?} of the workspace and uses {uses:?}");
+        assert!(must.is_subset(&uses), "{member} must use {must:?} of the workspace and uses {uses:?}");
+    }
+}
+
+#[test]
+fn the_server_links_neither_the_core_nor_an_mls_library() {
+    Graph::load().assert_free_of("stonechat-server", |name| name == "stonechat-core" || is_mls(name));
+}
+
+#[test]
+fn the_wire_links_no_mls_library_and_no_runtime() {
+    Graph::load().assert_free_of("stonechat-wire", |name| is_mls(name) || is_shell(name));
+}
+
+#[test]
+fn the_core_links_no_sockets_no_files_and_no_runtime() {
+    Graph::load().assert_free_of("stonechat-core", is_shell);
+}
+
+#[test]
+fn only_the_core_asks_for_an_mls_library() {
+    let graph = Graph::load();
+    for member in graph.members() {
+        let asked = graph.direct(member).into_iter().filter(|name| is_mls(name)).collect::<Vec<_>>();
+        assert!(asked.is_empty() || member == "stonechat-core", "{member} asks for {asked:?}");
+    }
+}
+
+#[test]
+fn no_version_of_openssl_reaches_the_network_crates() {
+    let graph = Graph::load();
+    for member in graph.members() {
+        graph.assert_free_of(member, |name| name == "openssl" || name == "native-tls");
+    }
+}
+
+#[test]
+fn only_the_cores_mls_module_names_the_mls_library() {
+    let mls_module = root().join("crates/core/src/mls");
+    let elsewhere = |file: &Path| !file.starts_with(&mls_module) && file != mls_module.with_extension("rs");
+    assert_unnamed(&sources(&root().join("crates"), elsewhere), &["openmls"]);
+}
+
+#[test]
+fn the_core_takes_time_and_randomness_as_arguments() {
+    assert_unnamed(&sources(&root().join("crates/core/src"), |_| true), CLOCKS_AND_DICE);
+}
+
+#[test]
+fn the_servers_services_take_time_and_randomness_as_arguments() {
+    assert_unnamed(&sources(&root().join("crates/server/src/services"), |_| true), CLOCKS_AND_DICE);
+}
+
+#[test]
+fn the_server_names_no_plaintext() {
+    assert_unnamed(
+        &sources(&root().join("crates/server/src"), |_| true),
+        &["plaintext", "Plaintext", "PLAINTEXT", "plain_text"],
+    );
+}
+
+const CLOCKS_AND_DICE: &[&str] = &[
+    "SystemTime::now",
+    "Instant::now",
+    "UNIX_EPOCH",
+    "OsRng",
+    "thread_rng",
+    "from_entropy()",
+    "from_os_rng",
+    "getrandom",
+];
+
+fn is_mls(name: &str) -> bool {
+    name.starts_with("openmls") || name == "mls-rs" || name.starts_with("mls-rs-")
+}
+
+/// What only a shell has: runtimes, sockets, files.
+fn is_shell(name: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "tokio",
+        "async-std",
+        "smol",
+        "mio",
+        "socket2",
+        "hyper",
+        "axum",
+        "reqwest",
+        "tungstenite",
+        "rusqlite",
+        "libsqlite3-sys",
+        "rustls",
+    ];
+    NAMES.contains(&name)
+}
+
+/// What is linked into what: normal dependencies, as resolved, on every platform.
+struct Graph(Metadata);
+
+impl Graph {
+    fn load() -> Self {
+        let metadata = MetadataCommand::new().manifest_path(root().join("Cargo.toml")).exec();
+        Self(metadata.expect("`cargo metadata` reads the workspace"))
+    }
+
+    fn members(&self) -> BTreeSet<&str> {
+        self.0.workspace_packages().iter().map(|package| package.name.as_str()).collect()
+    }
+
+    fn name(&self, id: &PackageId) -> &str {
+        self.0[id].name.as_str()
+    }
+
+    fn links(&self, id: &PackageId) -> Vec<&PackageId> {
+        let resolve = self.0.resolve.as_ref().expect("cargo metadata resolves unless told not to");
+        let node = resolve.nodes.iter().find(|node| node.id == *id).expect("every package has a node");
+        let is_linked =
+            |dep: &&cargo_metadata::NodeDep| dep.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal);
+        node.deps.iter().filter(is_linked).map(|dep| &dep.pkg).collect()
+    }
+
+    fn member(&self, name: &str) -> &PackageId {
+        let packages = self.0.workspace_packages();
+        &packages.iter().find(|package| package.name.as_str() == name).expect("a member of the workspace").id
+    }
+
+    fn direct(&self, member: &str) -> BTreeSet<&str> {
+        self.links(self.member(member)).into_iter().map(|id| self.name(id)).collect()
+    }
+
+    /// Fails with the shortest way from the member to what it must not link.
+    fn assert_free_of(&self, member: &str, forbidden: impl Fn(&str) -> bool) {
+        let start = self.member(member);
+        let mut reached_from: BTreeMap<&PackageId, &PackageId> = BTreeMap::new();
+        let mut front = vec![start];
+        while !front.is_empty() {
+            let mut next = Vec::new();
+            for id in front {
+                for dep in self.links(id) {
+                    if dep == start || reached_from.contains_key(dep) {
+                        continue;
+                    }
+                    reached_from.insert(dep, id);
+                    if forbidden(self.name(dep)) {
+                        let way = std::iter::successors(Some(dep), |id| reached_from.get(id).copied())
+                            .map(|id| self.name(id));
+                        let way = way.collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join(" -> ");
+                        panic!("{member} must not link {}: {way}", self.name(dep));
+                    }
+                    next.push(dep);
+                }
+            }
+            front = next;
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the workspace").to_path_buf()
+}
+
+/// The Rust files below a directory that `wanted` takes, except tests, benches and examples.
+fn sources(below: &Path, wanted: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut directories = vec![below.to_path_buf()];
+    while let Some(directory) = directories.pop() {
+        let entries = list(&directory);
+        let mut no_code = BTreeSet::from(["tests", "benches", "examples"].map(str::to_owned));
+        for file in entries.iter().chain([&directory.with_extension("rs")]).filter(|path| path.is_file()) {
+            no_code.extend(test_modules(&read(file)));
+        }
+        for path in entries {
+            let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            if no_code.contains(&name) {
+                continue;
+            }
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") && wanted(&path) {
+                files.push(path);
+            }
+        }
+    }
+    assert!(!files.is_empty(), "no sources below {}", below.display());
+    files
+}
+
+/// The names of the modules that a source declares for tests only: `#[cfg(test)] mod testing;`.
+fn test_modules(source: &str) -> Vec<String> {
+    let declared = source.split("#[cfg(test)]").skip(1).filter_map(|tail| {
+        let line = tail.trim_start().lines().next()?.strip_suffix(';')?;
+        let (_visibility, name) = line.rsplit_once("mod ")?;
+        Some(name.to_owned())
+    });
+    declared.collect()
+}
+
+fn list(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let entries = entries.unwrap_or_else(|error| panic!("cannot list {}: {error}", directory.display()));
+    entries.iter().map(fs::DirEntry::path).collect()
+}
+
+fn read(file: &Path) -> String {
+    fs::read_to_string(file).unwrap_or_else(|error| panic!("cannot read {}: {error}", file.display()))
+}
+
+fn assert_unnamed(files: &[PathBuf], words: &[&str]) {
+    let mut found = Vec::new();
+    for file in files {
+        for (number, line) in code(&read(file)).lines().enumerate() {
+            for word in words.iter().filter(|word| line.contains(**word)) {
+                found.push(format!("{}:{} names {word}: {}", file.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+/// A source without its comments and without its test module, which stands last. Line numbers stay.
+fn code(source: &str) -> String {
+    let without_comments = strip_comments(source);
+    let tests = without_comments.find("#[cfg(test)]\nmod ").filter(|at| {
+        // `mod tests;` is one line, and what follows it is code again.
+        without_comments[*at..].lines().nth(1).is_some_and(|line| line.ends_with('{'))
+    });
+    without_comments[..tests.unwrap_or(without_comments.len())].to_owned()
+}
+
+/// Understands strings, raw strings and character literals, so that "http://" starts no comment.
+fn strip_comments(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(c) = rest.chars().next() {
+        let raw_hashes = rest.strip_prefix('r').map(|tail| tail.len() - tail.trim_start_matches('#').len());
+        let is_word = out.ends_with(|before: char| before.is_alphanumeric() || before == '_');
+        let length = if rest.starts_with("//") {
+            rest = &rest[rest.find('\n').unwrap_or(rest.len())..];
+            continue;
+        } else if rest.starts_with("/*") {
+            let comment = block_comment_length(rest);
+            out.extend(rest[..comment].chars().filter(|c| *c == '\n'));
+            rest = &rest[comment..];
+            continue;
+        } else if let Some(hashes) = raw_hashes.filter(|hashes| !is_word && rest[1 + hashes..].starts_with('"')) {
+            let open = 2 + hashes;
+            let close = format!("\"{}", "#".repeat(hashes));
+            rest[open..].find(&close).map_or(rest.len(), |at| open + at + close.len())
+        } else if c == '"' {
+            quoted_length(rest)
+        } else if rest.starts_with("'\\") || rest.chars().nth(2) == Some('\'') && c == '\'' {
+            char_length(rest)
+        } else {
+            c.len_utf8()
+        };
+        out.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    out
+}
+
+fn quoted_length(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+fn char_length(text: &str) -> usize {
+    let skipped = if text.starts_with("'\\") { 3 } else { 2 };
+    text.char_indices().skip(skipped).find(|(_, c)| *c == '\'').map_or(text.len(), |(at, _)| at + 1)
+}
+
+fn block_comment_length(text: &str) -> usize {
+    let mut depth = 0;
+    let mut at = 0;
+    while at < text.len() {
+        if text[at..].starts_with("/*") {
+            depth += 1;
+            at += 2;
+        } else if text[at..].starts_with("*/") {
+            depth -= 1;
+            at += 2;
+            if depth == 0 {
+                return at;
+            }
+        } else {
+            at += text[at..].chars().next().map_or(1, char::len_utf8);
+        }
+    }
+    text.len()
+}
+
+#[test]
+fn comments_are_stripped_and_nothing_else() {
+    let source = r####"let url = "http://host"; // a comment
+let raw = r#"a "quoted" // word"#; /* one /* two */
+three */ let quote = '"'; let escaped = '\''; // end
+let tick: &'static str = "a \" // b";
+"####;
+    let expected = "let url = \"http://host\"; \nlet raw = r#\"a \"quoted\" // word\"#; \n let quote = '\"'; let escaped = '\\''; \nlet tick: &'static str = \"a \\\" // b\";\n";
+    assert_eq!(strip_comments(source), expected);
+}
+
+#[test]
+fn test_modules_are_no_code_and_what_follows_a_declared_one_is() {
+    assert_eq!(code("fn a() {}\n#[cfg(test)]\nmod tests {\n    OsRng\n}\n"), "fn a() {}\n");
+    assert_eq!(code("#[cfg(test)]\nmod tests;\nfn a() {}\n"), "#[cfg(test)]\nmod tests;\nfn a() {}\n");
+}
