@@ -74,7 +74,7 @@ pub(crate) struct Handle {
     pub status: watch::Receiver<ConnectionStatus>,
 }
 
-/// Starts the thread. It gives the home back when it ends: after [`Request::Stop`], when every [`Handle`] is gone, or when the
+/// Starts the thread. It gives the home back when it ends: after [`Request::Stop`], when the [`Handle`] is gone, or when the
 /// vault keeps failing.
 ///
 /// # Errors
@@ -163,13 +163,19 @@ impl Engine {
             }
         }
         // No step is taken from here on. What is queued for the server is sent, as far as that is quick.
+        let mut open = self.links.iter().flatten().count();
         self.links = [None, None];
+        let good_bye = async {
+            while open > 0
+                && let Some((_, event)) = arrivals.recv().await
+            {
+                open -= usize::from(matches!(event, LinkEvent::Down { was_up: true, .. }));
+            }
+        };
+        // Whatever is not sent by then is sent by the next process.
+        let _ = tokio::time::timeout(LINGER, good_bye).await;
         arrivals.close();
-        while arrivals.try_recv().is_ok() {}
-        let all_down = async { while links.join_next().await.is_some() {} };
-        if tokio::time::timeout(LINGER, all_down).await.is_err() {
-            links.abort_all();
-        }
+        links.shutdown().await;
         self.vault
     }
 
@@ -235,14 +241,14 @@ impl Engine {
             }
         };
         let Step { changes, effects, wake_at } = step;
-        if !changes.is_empty()
-            && let Err(problem) = self.vault.commit(&changes)
-        {
-            self.core.abandon();
-            self.start_over(&Failed::Vault(problem));
-            return;
+        if !changes.is_empty() {
+            if let Err(problem) = self.vault.commit(&changes) {
+                self.core.abandon();
+                self.start_over(&Failed::Vault(problem));
+                return;
+            }
+            self.failures = 0;
         }
-        self.failures = 0;
         self.wakes.extend(wake_at.map(|(at, _why)| at));
         while self.wakes.len() > WAKES_MAX {
             // The core names it again when an earlier one has come.
@@ -374,7 +380,7 @@ const EVENTS_MAX: usize = 1_024;
 /// Moments that the core asked to be called at.
 const WAKES_MAX: usize = 64;
 /// After so many failures of the vault in a row the engine stops.
-const FAILURES_MAX: u32 = 5;
+const FAILURES_MAX: u32 = 10;
 /// The clock is looked at this often, whatever was asked: it may be set, or the machine may have slept.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// For the last frames and the good-byes.

@@ -120,11 +120,11 @@ pub enum KeyError {
 
 /// The key that the vault is encrypted under. 32 bytes.
 #[derive(Zeroize, ZeroizeOnDrop)]
-pub struct VaultKey([u8; 32]);
+pub(crate) struct VaultKey([u8; 32]);
 
 impl VaultKey {
     /// The secret bytes.
-    pub const fn danger_bytes(&self) -> &[u8; 32] {
+    pub(crate) const fn danger_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
@@ -153,7 +153,7 @@ impl fmt::Debug for VaultKey {
 ///
 /// # Errors
 /// [`KeyError`].
-pub fn open(path: &Path, choice: &KeyChoice) -> Result<(VaultKey, KeySource), KeyError> {
+pub(crate) fn open(path: &Path, choice: &KeyChoice) -> Result<(VaultKey, KeySource), KeyError> {
     open_with(path, choice, &SystemKeyring)
 }
 
@@ -161,7 +161,7 @@ pub fn open(path: &Path, choice: &KeyChoice) -> Result<(VaultKey, KeySource), Ke
 ///
 /// # Errors
 /// [`KeyError`].
-pub fn create(path: &Path, choice: &KeyChoice) -> Result<(VaultKey, KeySource), KeyError> {
+pub(crate) fn create(path: &Path, choice: &KeyChoice) -> Result<(VaultKey, KeySource), KeyError> {
     if path.exists() { open(path, choice) } else { create_with(path, choice, &SystemKeyring) }
 }
 

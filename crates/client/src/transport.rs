@@ -280,7 +280,7 @@ pub(crate) async fn run(link: Link, server: ServerUrl, events: mpsc::Sender<(Lin
 ///
 /// # Errors
 /// [`ConnectError`], within [`CONNECT_TIMEOUT`].
-pub async fn probe(server: &ServerUrl) -> Result<(), ConnectError> {
+pub(crate) async fn probe(server: &ServerUrl) -> Result<(), ConnectError> {
     let tls = |detail| ConnectError::Tls { host: server.authority(), detail };
     let config = if server.tls { Some(tls_config().map_err(tls)?) } else { None };
     let mut connection = Connection::open(server, config).await?;
@@ -378,9 +378,12 @@ impl Connection {
                     Ok(ServerFrame::Closing(failure)) => {
                         return Some(ConnectError::Closed { host: host.clone(), failure });
                     }
-                    // Back-pressure: while the engine is busy, nothing more is read from the socket.
-                    Ok(frame) if events.send((link, LinkEvent::Frame(frame))).await.is_err() => return None,
-                    Ok(_) => {}
+                    Ok(frame) => {
+                        // Back-pressure: while the engine is busy, nothing more is read from the socket.
+                        if events.send((link, LinkEvent::Frame(frame))).await.is_err() {
+                            return None;
+                        }
+                    }
                     Err(error) => return Some(lost(format!("the server sent a frame that is {error}"))),
                 }
             }
@@ -489,7 +492,7 @@ impl Backoff {
 }
 
 /// From the name's resolution to the server's greeting.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that brings nothing for so long, not even a pong, is dead.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Keeps the connection through middle boxes, and brings the pong.

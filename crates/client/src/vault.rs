@@ -61,7 +61,7 @@ pub enum VaultProblem {
 }
 
 /// The store behind the core.
-pub struct SqliteVault {
+pub(crate) struct SqliteVault {
     db: Connection,
     path: PathBuf,
     sql: Vec<TableSql>,
@@ -72,7 +72,7 @@ impl SqliteVault {
     ///
     /// # Errors
     /// [`VaultProblem`].
-    pub fn open(path: &Path, key: &VaultKey) -> Result<Self, VaultProblem> {
+    pub(crate) fn open(path: &Path, key: &VaultKey) -> Result<Self, VaultProblem> {
         let fail = |error: rusqlite::Error| problem(path, &error);
         // SQLite gives its -wal the mode of the database.
         private_file(OpenOptions::new().create(true).truncate(false).write(true).read(true), path).map_err(
@@ -102,7 +102,7 @@ impl SqliteVault {
     ///
     /// # Errors
     /// [`VaultProblem`]; then the vault is as before.
-    pub fn commit(&mut self, changes: &[Change]) -> Result<(), VaultProblem> {
+    pub(crate) fn commit(&mut self, changes: &[Change]) -> Result<(), VaultProblem> {
         self.write(changes, None)
     }
 
@@ -110,7 +110,7 @@ impl SqliteVault {
     ///
     /// # Errors
     /// As [`SqliteVault::commit`].
-    pub fn commit_with_note(&mut self, changes: &[Change], name: &str, note: &[u8]) -> Result<(), VaultProblem> {
+    pub(crate) fn commit_with_note(&mut self, changes: &[Change], name: &str, note: &[u8]) -> Result<(), VaultProblem> {
         self.write(changes, Some((name, note)))
     }
 
@@ -118,7 +118,7 @@ impl SqliteVault {
     ///
     /// # Errors
     /// [`VaultProblem`].
-    pub fn note(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, VaultProblem> {
+    pub(crate) fn note(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, VaultProblem> {
         self.db
             .query_row("SELECT v FROM note WHERE k = ?1", [name], |row| row.get(0).map(Zeroizing::new))
             .optional()
@@ -129,7 +129,7 @@ impl SqliteVault {
     ///
     /// # Errors
     /// [`VaultProblem`]; what was committed is safe even so.
-    pub fn close(self) -> Result<(), VaultProblem> {
+    pub(crate) fn close(self) -> Result<(), VaultProblem> {
         let Self { db, path, .. } = self;
         db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(|error| problem(&path, &error))?;
         db.close().map_err(|(_, error)| problem(&path, &error))

@@ -355,9 +355,21 @@ impl Core {
         Ok(())
     }
 
-    /// The server answered our commit. Only the log says whether it counts; a refusal means that another is there already.
-    pub(crate) fn commit_answered(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, failure: Option<&Failure>) -> Result<(), CoreError> {
-        let Some(failure) = failure else { return Ok(()) };
+    /// The server has our commit. Only the log says whether it counts. If the log went past that place without it, it was shown
+    /// wrongly, and another is made.
+    pub(crate) fn commit_acknowledged(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, seq: Seq) -> Result<(), CoreError> {
+        let passed = ctx.txn.head(&id)?.is_some_and(|head| seq <= head.cursor && head.epoch < seq);
+        if passed && ctx.txn.get(Table::Outbox, &commit_key(&id))?.is_some() {
+            ctx.txn.delete(Table::Outbox, commit_key(&id));
+            self.with_group(ctx, id, |group, mls, _| if group.pending() { group.clear_pending(mls).map_err(mls_bug) } else { Ok(()) })?;
+            self.live.entry(id).or_default().commit_posted = false;
+            self.dirty.insert(id);
+        }
+        Ok(())
+    }
+
+    /// The server refused our commit: another is there already.
+    pub(crate) fn commit_refused(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, failure: &Failure) -> Result<(), CoreError> {
         let Some(live) = self.live.get_mut(&id) else { return Ok(()) };
         live.commit_posted = false;
         live.caught_up = false;

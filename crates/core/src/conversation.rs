@@ -40,6 +40,9 @@ const COMMIT_JITTER_MS: u64 = 1_500;
 /// Before somebody works around a commit that it cannot follow, it waits this long to be added again by those who could.
 const DETOUR_DELAY_MS: u64 = 4_000;
 
+/// A log that does not add up is read again from the start of its epoch, at most this often.
+const REWIND_SECS: u64 = 60;
+
 /// What is known of a conversation while the process runs.
 #[derive(Default)]
 pub(crate) struct Live {
@@ -86,6 +89,7 @@ impl Head {
             not_before: Timestamp(0),
             commit_due: false,
             asked: false,
+            rewound_at: Timestamp(0),
         }
     }
 
@@ -280,9 +284,16 @@ impl Core {
                 continue;
             }
             self.entry(ctx, id, &mut head, entry)?;
+            if head.cursor < entry.seq {
+                // The log is read again: this page is void.
+                break;
+            }
         }
-        if head.epoch == epoch && head.phase == Phase::Live {
+        if head.epoch == epoch && head.phase == Phase::Live && self.live.get(&id).is_some_and(|live| live.following == Some(epoch)) {
             self.live.entry(id).or_default().caught_up = !page.more;
+            if !page.more {
+                self.lost_before(ctx, id, &mut head)?;
+            }
         }
         ctx.txn.save(Table::Conversation, &id.0, &head);
         self.dirty.insert(id);
@@ -316,7 +327,6 @@ impl Core {
         let received = self.with_group(ctx, id, |group, mls, _| Ok(group.receive(mls, &mls_message)))?;
         match received {
             Ok(Received::Application { sender, plaintext, .. }) => {
-                self.lost_before(ctx, id, head)?;
                 self.message(ctx, id, head, entry, &sender.identity, &plaintext)
             }
             Ok(Received::Proposal(staged)) => {
@@ -356,17 +366,34 @@ impl Core {
         Ok(true)
     }
 
-    /// The server acknowledged an entry of ours and then showed the log without it: it goes again.
-    fn lost_before(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, head: &Head) -> Result<(), CoreError> {
+    /// The server acknowledged an entry of ours and then showed the log without it: the log is read again, and if it still is
+    /// not there, the message is sent again.
+    fn lost_before(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, head: &mut Head) -> Result<(), CoreError> {
         for (number, mut out) in ctx.txn.outbox(&id, IN_FLIGHT_MAX)? {
-            let lost = out.sealed.as_ref().is_some_and(|s| s.epoch == head.epoch && s.acknowledged.is_some_and(|at| at < head.cursor));
-            if lost {
+            let lost = out.sealed.as_ref().is_some_and(|s| s.epoch == head.epoch && s.acknowledged.is_some_and(|at| at <= head.cursor));
+            if lost && !self.rewind(ctx, id, head) {
                 out.sealed = None;
                 ctx.txn.save(Table::Outbox, &out_key(&id, number), &out);
                 ctx.refused(Some(id), "the server acknowledged a message and then left it out; it is sent again");
             }
         }
         Ok(())
+    }
+
+    /// Reads the epoch again from its start, unless that was done a moment ago. What was applied already is recognised.
+    fn rewind(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, head: &mut Head) -> bool {
+        if ctx.now < head.rewound_at.plus_secs(REWIND_SECS) {
+            return false;
+        }
+        head.rewound_at = ctx.now;
+        head.cursor = head.epoch;
+        head.view = vec![ViewPoint { seq: head.epoch, hash: head.epoch_id.0 }];
+        head.refused = None;
+        if let Some(live) = self.live.get_mut(&id) {
+            live.connection_lost();
+        }
+        self.dirty.insert(id);
+        true
     }
 
     fn message(
@@ -387,6 +414,7 @@ impl Core {
             if ours.is_some_and(|ours| ours.hash != theirs.hash) {
                 ctx.refused(Some(id), "the server showed two members different logs of this conversation");
                 self.notice(ctx, id, Some("The server showed members different versions of this conversation. Compare what you see.".into()))?;
+                self.rewind(ctx, id, head);
             }
         }
         let info = ctx.txn.info(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its info".into()))?;
@@ -530,6 +558,10 @@ impl Core {
         ctx.txn.save(Table::Outbox, &out_key(&id, number), &out);
         let info = ctx.txn.info(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its info".into()))?;
         self.set_status(ctx, &info, &id, &out, Status::Sent, Some((time, seq)))?;
+        if let Some(mut head) = ctx.txn.head(&id)?.filter(|head| seq <= head.cursor) {
+            self.lost_before(ctx, id, &mut head)?;
+            ctx.txn.save(Table::Conversation, &id.0, &head);
+        }
         self.dirty.insert(id);
         Ok(())
     }
@@ -611,6 +643,10 @@ impl Core {
             }
             Err(why) => {
                 ctx.refused(Some(id), format!("a change to the conversation was refused: {why}"));
+                // Once more from the start: perhaps it was only shown wrongly.
+                if self.rewind(ctx, id, head) {
+                    return Ok(());
+                }
                 head.refused = Some((entry.seq, opened_epoch));
                 head.asked = false;
                 self.commit_soon(ctx, id, head, DETOUR_DELAY_MS)?;

@@ -112,6 +112,9 @@ pub(crate) struct Head {
     /// This device has asked for help about the present trouble.
     #[n(12)]
     pub asked: bool,
+    /// When the epoch was last read again from its start because the log did not add up.
+    #[n(13)]
+    pub rewound_at: Timestamp,
 }
 
 /// A value of the running hash.

@@ -270,7 +270,7 @@ impl Core {
                 self.key_packages_taken(ctx, conversation, account, &packages)?;
             }
             (Pending::CreateConversation(id), Reply::Done) => self.conversation_created(ctx, id)?,
-            (Pending::AppendCommit(id), Reply::Appended { .. }) => self.commit_answered(ctx, id, None)?,
+            (Pending::AppendCommit(id), Reply::Appended { seq, .. }) => self.commit_acknowledged(ctx, id, seq)?,
             (Pending::AppendMessage { conversation, number, epoch }, Reply::Appended { seq, time }) => {
                 self.message_acknowledged(ctx, conversation, number, epoch, seq, time)?;
             }
@@ -322,7 +322,7 @@ impl Core {
             Pending::LookUp { handle } => self.look_up_failed(ctx, &handle, failure),
             Pending::TakeKeyPackages { conversation, account } => self.key_packages_refused(ctx, conversation, account, failure)?,
             Pending::CreateConversation(id) => self.creation_refused(ctx, id, failure)?,
-            Pending::AppendCommit(id) => self.commit_answered(ctx, id, Some(failure))?,
+            Pending::AppendCommit(id) => self.commit_refused(ctx, id, failure)?,
             Pending::AppendMessage { conversation, number, .. } => self.message_refused(ctx, conversation, number, failure),
             Pending::Follow { conversation, epoch } => self.follow_refused(ctx, conversation, epoch, failure)?,
             Pending::PostEnvelope(id) => self.envelope_refused(ctx, id, failure)?,

@@ -133,11 +133,10 @@ fn start_logs(config: &LogConfig) {
     let level: LevelFilter = config.level.as_str().parse().expect("the names of LogLevel are tracing's");
     let ours = Targets::new().with_target("stonechatd", level).with_target("stonechat_server", level);
     let logs = tracing_subscriber::registry().with(ours);
+    let stderr = std::io::stderr;
     match config.format {
-        LogFormat::Text => {
-            logs.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false)).init()
-        }
-        LogFormat::Json => logs.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).init(),
+        LogFormat::Text => logs.with(tracing_subscriber::fmt::layer().with_writer(stderr).with_ansi(false)).init(),
+        LogFormat::Json => logs.with(tracing_subscriber::fmt::layer().with_writer(stderr).json()).init(),
     }
 }
 

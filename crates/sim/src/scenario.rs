@@ -108,7 +108,7 @@ pub fn run(seed: u64, steps: usize) -> Result<Report, Violation> {
     run.report.steps = run.world.clients.iter().map(|client| client.steps).sum();
     run.report.refused = run.refusals();
     let server_lied = hostile.is_some() && !by_member;
-    run.check(server_lied, villain)?;
+    run.check(server_lied, villain).map_err(|violation| Violation(format!("{violation}\n{}", run.told())))?;
     Ok(run.report)
 }
 
@@ -190,6 +190,23 @@ impl Run {
                 self.world.command(who, Command::Accept { from: request.handle });
             }
         }
+    }
+
+    /// What the clients were told, for whoever reads a failing seed.
+    fn told(&self) -> String {
+        let mut lines = Vec::new();
+        for client in &self.world.clients {
+            for conversation in query::conversations(&client.vault).unwrap_or_default() {
+                let members: Vec<_> = conversation.members.iter().map(|member| member.handle.to_string()).collect();
+                let (id, title) = (conversation.id, conversation.title);
+                lines.push(format!("{}: {id:?} {title:?} {members:?} {:?} {:?}", client.handle, conversation.active, conversation.notice));
+            }
+            lines.extend(client.events.iter().filter_map(|event| match event {
+                Event::Refused { conversation, what } => Some(format!("{}: {conversation:?} {what}", client.handle)),
+                _ => None,
+            }));
+        }
+        lines.join("\n")
     }
 
     fn refusals(&self) -> usize {

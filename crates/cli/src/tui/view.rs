@@ -428,7 +428,7 @@ fn counted(count: usize, what: &str) -> String {
 fn day_name(day: Date, today: Date) -> String {
     if day == today {
         "Today".into()
-    } else if Ok(day) == today.yesterday() {
+    } else if today.yesterday().is_ok_and(|yesterday| day == yesterday) {
         "Yesterday".into()
     } else {
         day.strftime("%A, %-d %B %Y").to_string()

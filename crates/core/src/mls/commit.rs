@@ -41,7 +41,7 @@ pub struct Added {
 
 /// A commit of another member, verified and not merged. Dropping it changes nothing.
 pub struct StagedCommit {
-    pub(super) inner: openmls::prelude::StagedCommit,
+    pub(super) inner: Box<openmls::prelude::StagedCommit>,
     /// What it changes.
     pub changes: Changes,
     /// What its sender said beside it, authenticated.
@@ -181,12 +181,12 @@ impl Group {
     /// [`MlsError`].
     pub fn merge(&mut self, mls: &Mls<'_, '_>, staged: StagedCommit) -> Result<(), MlsError> {
         if !staged.self_removed() {
-            self.inner.merge_staged_commit(&mls.provider, staged.inner).map_err(|e| mls.failed(e))?;
+            self.inner.merge_staged_commit(&mls.provider, *staged.inner).map_err(|e| mls.failed(e))?;
             return self.entered();
         }
         // The library would keep the secrets of the last epoch. Their rows carry its number: delete before and after.
         self.inner.delete(mls.provider.storage())?;
-        self.inner.merge_staged_commit(&mls.provider, staged.inner).map_err(|e| mls.failed(e))?;
+        self.inner.merge_staged_commit(&mls.provider, *staged.inner).map_err(|e| mls.failed(e))?;
         self.inner.delete(mls.provider.storage())?;
         self.members = staged.changes.members_after;
         Ok(())
@@ -212,10 +212,10 @@ impl Group {
                 Proposal::Add(add) => packages.push(key_package::describe(mls, add.key_package())?),
                 Proposal::Remove(remove) => removes.push(tree.remove(&remove.removed().u32()).ok_or(UNKNOWN)?),
                 Proposal::SelfRemove => {
-                    leaves.push(leaver(queued).and_then(|index| tree.remove(&index)).ok_or(UNKNOWN)?)
+                    leaves.push(leaver(queued).and_then(|index| tree.remove(&index)).ok_or(UNKNOWN)?);
                 }
                 Proposal::GroupContextExtensions(proposal) if state.is_none() => {
-                    state = Some(state_of(proposal.extensions())?.to_vec())
+                    state = Some(state_of(proposal.extensions())?.to_vec());
                 }
                 _ => return Err("it does something that conversations do not do"),
             }

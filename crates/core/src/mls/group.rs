@@ -71,7 +71,7 @@ pub enum ReceiveError {
 
 /// A proposal that was verified.
 pub struct StagedProposal {
-    inner: QueuedProposal,
+    inner: Box<QueuedProposal>,
     /// Who made it.
     pub sender: Leaf,
 }
@@ -227,12 +227,10 @@ impl Group {
             ProcessedMessageContent::ApplicationMessage(message) => {
                 Ok(Received::Application { sender, plaintext: message.into_bytes(), aad })
             }
-            ProcessedMessageContent::ProposalMessage(inner) => {
-                Ok(Received::Proposal(StagedProposal { inner: *inner, sender }))
-            }
+            ProcessedMessageContent::ProposalMessage(inner) => Ok(Received::Proposal(StagedProposal { inner, sender })),
             ProcessedMessageContent::StagedCommitMessage(inner) => {
                 let changes = self.changes(mls, &inner, sender).map_err(invalid)?;
-                Ok(Received::Commit(StagedCommit { inner: *inner, changes, aad }))
+                Ok(Received::Commit(StagedCommit { inner, changes, aad }))
             }
             ProcessedMessageContent::OwnPrivateMessage | ProcessedMessageContent::OwnPendingCommit => {
                 Err(ReceiveError::Own)
@@ -250,7 +248,7 @@ impl Group {
         if self.pending_removals().contains(&leaf.index) {
             return Ok(());
         }
-        Ok(self.inner.store_pending_proposal(mls.provider.storage(), staged.inner)?)
+        Ok(self.inner.store_pending_proposal(mls.provider.storage(), *staged.inner)?)
     }
 
     /// The leaves whose leave waits for a commit.

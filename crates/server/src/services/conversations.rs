@@ -95,7 +95,7 @@ struct Plan {
 }
 
 enum Decision {
-    Append(Plan),
+    Append(Box<Plan>),
     /// The last record is this very entry: the request was sent twice.
     Already(Seq, Timestamp),
     /// As [`Decision::Already`], but the record may not be durable yet: read the state again.
@@ -273,7 +273,7 @@ impl<S: KeyedLog> Services<S> {
         };
         let (time, blob) = (tail.time.max(now), request.blob.clone());
         let record = LogRecord { time, epoch: request.epoch, kind: request.kind, opens, live, blob };
-        Ok(Decision::Append(Plan { record, entry, ttl_secs }))
+        Ok(Decision::Append(Box::new(Plan { record, entry, ttl_secs })))
     }
 
     /// Whether the client has seen every commit that stands on `epoch`: none came after `skip`.

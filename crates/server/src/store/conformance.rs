@@ -100,13 +100,10 @@ pub(crate) async fn appends_are_numbered_densely_from_1(log: impl KeyedLog) {
         assert_eq!(append(&log, &key(1), &[n as u8]).await, Seq(n));
     }
     let entries = all(&log, &key(1), NOW).await;
-    assert_eq!(entries.iter().map(|e| (e.seq.0, e.bytes[0])).collect::<Vec<_>>(), [
-        (1, 1),
-        (2, 2),
-        (3, 3),
-        (4, 4),
-        (5, 5)
-    ]);
+    assert_eq!(
+        entries.iter().map(|e| (e.seq.0, e.bytes[0])).collect::<Vec<_>>(),
+        [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)]
+    );
     assert_eq!(log.last(&key(1), NOW).await.unwrap().as_ref(), entries.last());
 }
 
@@ -173,9 +170,7 @@ pub(crate) async fn expect_last_holds_behind_expired_entries(log: impl KeyedLog)
     append(&log, &key(1), b"stays").await;
     append_until(&log, &key(1), b"goes", Some(LATER)).await;
     append_until(&log, &key(1), b"goes", Some(LATER)).await;
-    let expect = async |seq| {
-        log.append(&key(1), Expect::Last(Seq(seq)), Vec::new(), Some(LATER), LATER).await.unwrap()
-    };
+    let expect = async |seq| log.append(&key(1), Expect::Last(Seq(seq)), Vec::new(), Some(LATER), LATER).await.unwrap();
     assert_eq!(try_append(&log, &key(1), Expect::Last(Seq(1))).await, conflict(Some(3)));
     // Due, and not deleted yet. The new entry is due at once, too.
     assert_eq!(log.last(&key(1), LATER).await.unwrap().unwrap().seq, Seq(1));

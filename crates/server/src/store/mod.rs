@@ -64,7 +64,7 @@ impl Key {
 impl fmt::Debug for Key {
     /// The kind only: the rest of a key may be an id, and ids do not belong in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Key({}…)", self.0[0])
+        write!(f, "Key({:?}…)", self.0.first())
     }
 }
 

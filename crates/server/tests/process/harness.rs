@@ -1,4 +1,5 @@
 //! A real `stonechatd` and real WebSockets to it.
+#![expect(clippy::unwrap_used, reason = "a test harness: a surprise ends the test")]
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -340,4 +341,11 @@ pub(crate) async fn http_get(address: SocketAddr, path: &str) -> String {
 
 pub(crate) fn disclose(data: &Path, handle: &str, more: &[&str]) -> std::process::Output {
     stonechatd().args(["disclose", handle, "--data"]).arg(data).args(more).output().unwrap()
+}
+
+/// Runs `stonechatd` and gives back what it says as it fails.
+pub(crate) fn fails(args: &[&str]) -> String {
+    let output = stonechatd().args(args).stdin(Stdio::null()).output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
 }

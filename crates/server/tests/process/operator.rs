@@ -1,16 +1,8 @@
 //! What an operator sees: readiness, errors that say what to do, metrics, disclosure, logs.
 
-use std::process::Stdio;
-
 use stonechat_wire::{Admission, Bytes, Request};
 
-use crate::harness::{Server, disclose, http_get, stonechatd};
-
-fn fails(args: &[&str]) -> String {
-    let output = stonechatd().args(args).stdin(Stdio::null()).output().unwrap();
-    assert!(!output.status.success());
-    String::from_utf8(output.stderr).unwrap()
-}
+use crate::harness::{Server, disclose, fails, http_get, stonechatd};
 
 #[tokio::test]
 async fn health_metrics_and_home_answer() {

@@ -125,11 +125,8 @@ impl Tables {
 
     pub(super) fn touch(&mut self, key: &Key, seq: Seq, expires_at: Timestamp) -> Result<bool> {
         let sql = "UPDATE entries SET expires_at = ?3 WHERE key = ?1 AND seq = ?2";
-        let changed = self.db.prepare_cached(sql)?.execute(params![
-            key.as_bytes(),
-            integer(seq.0),
-            integer(expires_at.0)
-        ])?;
+        let changed =
+            self.db.prepare_cached(sql)?.execute(params![key.as_bytes(), integer(seq.0), integer(expires_at.0)])?;
         Ok(changed > 0)
     }
 
@@ -263,7 +260,9 @@ pub(super) fn count(db: &Connection, key: &Key, now: Timestamp) -> Result<Size> 
         "SELECT count(*), coalesce(sum(length(bytes)), 0) FROM entries
          WHERE key = ?1 AND (expires_at IS NULL OR expires_at > ?2)",
     )?
-    .query_row(params![key.as_bytes(), integer(now.0)], |row| Ok(Size { entries: number(row, 0)?, bytes: number(row, 1)? }))
+    .query_row(params![key.as_bytes(), integer(now.0)], |row| {
+        Ok(Size { entries: number(row, 0)?, bytes: number(row, 1)? })
+    })
 }
 
 /// The keys that live and start with `prefix`, ascending.
@@ -298,11 +297,7 @@ fn kept_head(db: &Connection, key: &Key) -> Result<Option<Head>> {
 }
 
 fn entry(row: &Row<'_>) -> Result<Entry> {
-    Ok(Entry {
-        seq: Seq(number(row, 0)?),
-        expires_at: optional_number(row, 1)?.map(Timestamp),
-        bytes: row.get(2)?,
-    })
+    Ok(Entry { seq: Seq(number(row, 0)?), expires_at: optional_number(row, 1)?.map(Timestamp), bytes: row.get(2)? })
 }
 
 /// A column that never holds less than 0.

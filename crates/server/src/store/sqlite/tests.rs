@@ -8,10 +8,12 @@ use std::pin::pin;
 use std::process::{Command, Stdio};
 use std::task::{Context, Waker};
 use std::thread::sleep;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+use super::tables::SCHEMA_VERSION;
 use super::*;
 use crate::store::conformance::conformance;
 

@@ -81,12 +81,7 @@ where
 /// Runs the writer until every sender is gone and the queue is empty.
 pub(super) fn write(mut tables: Tables, messages: &Receiver<Message>, hub: &Hub, pressure: &Pressure) {
     let mut batch = Vec::with_capacity(BATCH_CHANGES_MAX);
-    let div: u32 = std::env::var("GATHER").ok().and_then(|v| v.parse().ok()).unwrap_or(0);
-    let mut gather = Duration::ZERO;
     while let Ok(first) = messages.recv() {
-        if !gather.is_zero() {
-            std::thread::sleep(gather);
-        }
         let mut next = Some(first);
         let mut bytes = 0;
         let checkpoint = loop {
@@ -101,10 +96,7 @@ pub(super) fn write(mut tables: Tables, messages: &Receiver<Message>, hub: &Hub,
             next = if full { None } else { messages.try_recv().ok() };
         };
         if !batch.is_empty() {
-            let begin = Instant::now();
-            let many = batch.len() >= 8;
             commit(&mut tables, &mut batch, hub, pressure);
-            gather = if many && div > 0 { (begin.elapsed() / div).min(Duration::from_millis(1)) } else { Duration::ZERO };
         }
         match checkpoint {
             Some(Message::Checkpoint(restart, reply)) => drop(reply.send(restart_wal(tables.db(), restart))),
@@ -211,9 +203,7 @@ impl Pressure {
         let state = self.lock();
         let idle = |state: &mut Written| state.bytes == 0 && !state.closed;
         let state = match cut_in {
-            Some(wait) => {
-                self.changed.wait_timeout_while(state, wait, idle).unwrap_or_else(PoisonError::into_inner).0
-            }
+            Some(wait) => self.changed.wait_timeout_while(state, wait, idle).unwrap_or_else(PoisonError::into_inner).0,
             None => self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
         };
         let little = |state: &mut Written| state.bytes > 0 && state.bytes < ROUND_BYTES && !state.closed;
