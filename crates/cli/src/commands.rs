@@ -100,6 +100,8 @@ async fn sign_up(context: &Context, handle: &str, server: &str, ask: bool) -> Re
     };
     let (client, phrase) = Client::sign_up(&context.home, key, handle, &server).await?;
     let me = client.me().await?;
+    // Whoever is written to before its keys lie on the server cannot be reached: stay until they do.
+    settle(&client).await;
     let signed_up = SignedUp::new(&me, phrase.danger_words());
     let printed = context.out.print(&signed_up, || signed_up.human(&me, client.key_source()));
     client.shutdown().await;
@@ -228,6 +230,7 @@ impl Checked {
                 out.print(&json!({ "declined": from.to_string() }), || format!("Declined. {from} is not told."))?;
             }
             Self::Sync => {
+                client.connected(CONNECT_PATIENCE).await?;
                 client.sync(SYNC_PATIENCE).await?;
                 out.print(&json!({ "status": "synced" }), || "Everything is sent and up to date.".into())?;
             }
@@ -433,7 +436,7 @@ async fn catch_up(client: &Client, out: Output) {
 
 /// Waits until what was just begun is done; `false` if that takes too long.
 async fn settle(client: &Client) -> bool {
-    client.sync(SYNC_PATIENCE).await.is_ok()
+    client.connected(CONNECT_PATIENCE).await.is_ok() && client.sync(SYNC_PATIENCE).await.is_ok()
 }
 
 async fn group_id(client: &Client, out: Output, text: &str) -> Result<ConversationId, Failure> {
@@ -501,7 +504,7 @@ fn quoted(name: &str) -> String {
 }
 
 /// How long a command waits for a connection before it shows what is here.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long it waits to be up to date.
 const SYNC_PATIENCE: Duration = Duration::from_secs(20);
 /// Messages looked at on each piece of news while following.

@@ -16,13 +16,15 @@ use stonechat_wire::{
 
 use crate::account::{Learned, known, learn};
 use crate::api::{Event, Link, Role};
-use crate::content::Body;
+use crate::content::{Body, MessageId};
 use crate::keys::EpochSecrets;
 use crate::limits::ADDS_PER_COMMIT_MAX;
 use crate::mls::{self, Changes, CommitPlan, LeafIdentity};
 use crate::outer::OuterKind;
 use crate::policy::{self, GroupState, NewLeaf, PolicyLeaf, Proposed};
-use crate::records::{Head, Info, Intent, KeyPackageRecord, PendingCommit, Phase, Read, Write, commit_key, info_key};
+use crate::records::{
+    Head, Info, Intent, KeyPackageRecord, OutRecord, PendingCommit, Phase, Read, Sealed, Write, commit_key, info_key, out_key,
+};
 use crate::session::{Pending, mls_bug};
 use crate::step::Ctx;
 use crate::vault::Table;
@@ -214,37 +216,25 @@ impl Core {
             ctx.txn.save(Table::Conversation, &id.0, &head);
             return self.notice(ctx, id, Some("You left this group.".into()));
         }
-        if head.commit_due && ctx.now < head.not_before {
-            // Proposed already; the log or the timer tells what became of it.
-            self.at(head.not_before, id);
-            return Ok(());
-        }
         let proposal = self.with_group(ctx, id, |group, mls, me| group.propose_leave(mls, &me.signer).map_err(mls_bug))?;
         self.secrets(ctx, id)?;
         let secrets = self.live.get(&id).and_then(|live| live.secrets.as_ref()).ok_or_else(|| CoreError::Bug("secrets vanished".into()))?;
-        let write = stonechat_wire::Capability::from_bytes(*secrets.write.danger_bytes());
         let blob = secrets
             .outer
             .seal(ctx.rng, &id, &head.epoch_id, OuterKind::Application, &proposal)
             .map_err(|e| CoreError::Bug(format!("sealing a proposal: {e}")))?;
-        let request = Request::Append {
-            conversation: id,
-            epoch: head.epoch,
-            epoch_id: head.epoch_id,
-            write,
-            kind: EntryKind::Application,
-            skip: None,
-            ttl_secs: None,
-            blob: Bytes::new(blob).map_err(|_| CoreError::Bug("a proposal over the entry's bound".into()))?,
+        // A row without content: sent until the log shows it, and not again in another epoch.
+        let out = OutRecord {
+            content: Vec::new(),
+            id: MessageId(ctx.random()),
+            visible: false,
+            sealed: Some(Sealed { epoch: head.epoch, blob, acknowledged: None }),
         };
-        // No outbox row has this number: the answer changes nothing, the log does.
-        self.ask(ctx, Link::Anonymous, request, Pending::AppendMessage { conversation: id, number: u64::MAX, epoch: head.epoch });
         let mut head = head.clone();
-        head.commit_due = true;
-        head.not_before = ctx.now.plus_secs(5);
+        ctx.txn.save(Table::Outbox, &out_key(&id, head.next_out), &out);
+        head.next_out += 1;
         ctx.txn.save(Table::Conversation, &id.0, &head);
-        self.at(head.not_before, id);
-        Ok(())
+        self.drive_outbox(ctx, id, true)
     }
 
     /// One commit for as many intents as fit, with whatever proposals of others wait.
@@ -333,6 +323,9 @@ impl Core {
 
     /// Sends the pending commit, unless it is on its way or the epoch that it stands on is over.
     fn post_commit(&mut self, ctx: &mut Ctx<'_>, id: ConversationId) -> Result<(), CoreError> {
+        if self.session.waits(Link::Anonymous, |p| matches!(p, Pending::AppendCommit(c) if *c == id)) {
+            return Ok(());
+        }
         let live = self.live.entry(id).or_default();
         if live.commit_posted {
             return Ok(());
@@ -355,16 +348,15 @@ impl Core {
         Ok(())
     }
 
-    /// The server has our commit. Only the log says whether it counts. If the log went past that place without it, it was shown
-    /// wrongly, and another is made.
+    /// The server has our commit. Only the log says whether it counts. If the log went past that place without it, it was
+    /// shown wrongly and is read again.
     pub(crate) fn commit_acknowledged(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, seq: Seq) -> Result<(), CoreError> {
-        let passed = ctx.txn.head(&id)?.is_some_and(|head| seq <= head.cursor && head.epoch < seq);
-        if passed && ctx.txn.get(Table::Outbox, &commit_key(&id))?.is_some() {
-            ctx.txn.delete(Table::Outbox, commit_key(&id));
-            self.with_group(ctx, id, |group, mls, _| if group.pending() { group.clear_pending(mls).map_err(mls_bug) } else { Ok(()) })?;
-            self.live.entry(id).or_default().commit_posted = false;
-            self.dirty.insert(id);
-        }
+        let pending = ctx.txn.get(Table::Outbox, &commit_key(&id))?.is_some();
+        let Some(mut head) = ctx.txn.head(&id)?.filter(|head| pending && head.epoch < seq && seq <= head.cursor) else {
+            return Ok(());
+        };
+        self.rewind(ctx, id, &mut head);
+        ctx.txn.save(Table::Conversation, &id.0, &head);
         Ok(())
     }
 

@@ -90,6 +90,7 @@ impl Head {
             commit_due: false,
             asked: false,
             rewound_at: Timestamp(0),
+            rewind_due: false,
         }
     }
 
@@ -103,6 +104,7 @@ impl Head {
         self.commit_due = false;
         self.asked = false;
         self.offered = None;
+        self.rewind_due = false;
     }
 
     fn see(&mut self, seq: Seq, blob: &[u8]) {
@@ -158,7 +160,7 @@ impl Core {
 
     /// Does what has become possible for one conversation.
     pub(crate) fn drive_conversation(&mut self, ctx: &mut Ctx<'_>, id: ConversationId) -> Result<(), CoreError> {
-        let Some(head) = ctx.txn.head(&id)? else { return Ok(()) };
+        let Some(mut head) = ctx.txn.head(&id)? else { return Ok(()) };
         if !self.session.anonymous.ready {
             return Ok(());
         }
@@ -167,6 +169,9 @@ impl Core {
             Phase::Founding => self.create_on_server(ctx, id),
             Phase::Stuck => self.call_for_help(ctx, id, head),
             Phase::Live => {
+                if head.rewind_due && self.rewind(ctx, id, &mut head) {
+                    ctx.txn.save(Table::Conversation, &id.0, &head);
+                }
                 let live = self.live.entry(id).or_default();
                 if live.following != Some(head.epoch) {
                     return self.follow(ctx, id, &head);
@@ -177,10 +182,8 @@ impl Core {
                 if head.refused.is_some() && !head.asked {
                     self.call_for_help(ctx, id, head)?;
                 }
-                if !self.drive_commits(ctx, id)? {
-                    self.drive_outbox(ctx, id)?;
-                }
-                Ok(())
+                let blocked = self.drive_commits(ctx, id)?;
+                self.drive_outbox(ctx, id, blocked)
             }
         }
     }
@@ -322,6 +325,7 @@ impl Core {
         let opened = self.secrets(ctx, id)?.outer.open(&id, &epoch_id, OuterKind::Application, &entry.blob);
         let Ok(mls_message) = opened else {
             ctx.refused(Some(id), "an entry that no member sealed was passed over");
+            self.rewind(ctx, id, head);
             return Ok(());
         };
         let received = self.with_group(ctx, id, |group, mls, _| Ok(group.receive(mls, &mls_message)))?;
@@ -342,11 +346,16 @@ impl Core {
                 ctx.refused(Some(id), "a commit disguised as a message was passed over");
                 Ok(())
             }
-            // Sent twice by the network: it was shown the first time.
-            Err(ReceiveError::Duplicate | ReceiveError::Own) => Ok(()),
+            // Sent twice, or shown twice: the first time counted. If it was shown in another's place, that is still to be read.
+            Err(ReceiveError::Duplicate) => {
+                self.rewind(ctx, id, head);
+                Ok(())
+            }
+            Err(ReceiveError::Own) => Ok(()),
             Err(ReceiveError::Storage(error)) => Err(error.into()),
             Err(error) => {
                 ctx.refused(Some(id), format!("an entry that does not decrypt was passed over ({error})"));
+                self.rewind(ctx, id, head);
                 Ok(())
             }
         }
@@ -372,7 +381,10 @@ impl Core {
         for (number, mut out) in ctx.txn.outbox(&id, IN_FLIGHT_MAX)? {
             let lost = out.sealed.as_ref().is_some_and(|s| s.epoch == head.epoch && s.acknowledged.is_some_and(|at| at <= head.cursor));
             if lost && !self.rewind(ctx, id, head) {
-                out.sealed = None;
+                match out.sealed.as_mut() {
+                    Some(sealed) if out.content.is_empty() => sealed.acknowledged = None,
+                    _ => out.sealed = None,
+                }
                 ctx.txn.save(Table::Outbox, &out_key(&id, number), &out);
                 ctx.refused(Some(id), "the server acknowledged a message and then left it out; it is sent again");
             }
@@ -380,12 +392,17 @@ impl Core {
         Ok(())
     }
 
-    /// Reads the epoch again from its start, unless that was done a moment ago. What was applied already is recognised.
-    fn rewind(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, head: &mut Head) -> bool {
-        if ctx.now < head.rewound_at.plus_secs(REWIND_SECS) {
+    /// Reads the epoch again from its start; later, if that was done a moment ago. What was applied already is recognised.
+    /// Returns whether it is done now.
+    pub(crate) fn rewind(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, head: &mut Head) -> bool {
+        let allowed = head.rewound_at.plus_secs(REWIND_SECS);
+        if ctx.now < allowed {
+            head.rewind_due = true;
+            self.at(allowed, id);
             return false;
         }
         head.rewound_at = ctx.now;
+        head.rewind_due = false;
         head.cursor = head.epoch;
         head.view = vec![ViewPoint { seq: head.epoch, hash: head.epoch_id.0 }];
         head.refused = None;
@@ -489,7 +506,8 @@ impl Core {
         Ok(message)
     }
 
-    fn drive_outbox(&mut self, ctx: &mut Ctx<'_>, id: ConversationId) -> Result<(), CoreError> {
+    /// Sends what waits. While a commit has to come first (`blocked`), only what was encrypted already.
+    pub(crate) fn drive_outbox(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, blocked: bool) -> Result<(), CoreError> {
         let rows = ctx.txn.outbox(&id, IN_FLIGHT_MAX)?;
         if rows.is_empty() {
             return Ok(());
@@ -504,6 +522,12 @@ impl Core {
                 // Acknowledged: the log will show it.
                 Some(sealed) if sealed.epoch == head.epoch && sealed.acknowledged.is_some() => continue,
                 Some(sealed) if sealed.epoch == head.epoch => sealed.blob.clone(),
+                // A proposal dies with its epoch.
+                Some(_) if out.content.is_empty() => {
+                    ctx.txn.delete(Table::Outbox, out_key(&id, number));
+                    continue;
+                }
+                _ if blocked => continue,
                 _ => {
                     let blob = self.seal(ctx, id, &head, &out)?;
                     out.sealed = Some(Sealed { epoch: head.epoch, blob: blob.clone(), acknowledged: None });
@@ -772,7 +796,7 @@ impl Core {
 
     /// Whether nothing is left to fetch or send at this moment.
     fn settled(&mut self, ctx: &mut Ctx<'_>) -> Result<bool, CoreError> {
-        if !self.session.both_ready() || self.session.envelopes_expected > 0 {
+        if !self.session.both_ready() || !self.session.supplied() || self.session.envelopes_expected > 0 {
             return Ok(false);
         }
         if !ctx.txn.prefixed(Table::Envelope, &[], 1)?.is_empty() || !ctx.txn.prefixed(Table::Blob, &[], 1)?.is_empty() {

@@ -115,6 +115,9 @@ pub(crate) struct Head {
     /// When the epoch was last read again from its start because the log did not add up.
     #[n(13)]
     pub rewound_at: Timestamp,
+    /// It is to be read again as soon as that may be.
+    #[n(14)]
+    pub rewind_due: bool,
 }
 
 /// A value of the running hash.

@@ -99,6 +99,11 @@ impl Session {
         self.device.ready && self.anonymous.ready
     }
 
+    /// Whether the server has what others need to reach this device: somebody who signs up and goes offline can be written to.
+    pub(crate) fn supplied(&self) -> bool {
+        self.inbox_configured && self.last_resort && self.pool >= KEY_PACKAGE_POOL / 2
+    }
+
     /// Whether something like this is already asked.
     pub(crate) fn waits(&self, link: Link, matches: impl Fn(&Pending) -> bool) -> bool {
         let state = match link {

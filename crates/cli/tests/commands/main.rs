@@ -205,7 +205,7 @@ fn people_that_are_not_there_and_handles_that_are_taken_have_clear_errors() {
         (&["send", "@alice", "x"], 2, "yourself", "your own"),
         (&["send", "team", "x"], 4, "unknown_target", "no group"),
         (&["read", "@bob"], 4, "no_conversation", "stonechat send @bob"),
-        (&["accept", "@bob"], 4, "unknown_request", "stonechat requests"),
+        (&["accept", "@bob"], 4, "unknown_handle", "nobody called @bob"),
         (&["group", "leave", "@bob"], 2, "not_a_group", "person"),
         (&["group", "create", "team", "@nobody"], 4, "unknown_handle", "@nobody"),
     ] {

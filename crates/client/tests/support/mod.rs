@@ -9,28 +9,28 @@ use stonechat_client::{Body, Client, Handle, KeyChoice, ServerUrl, Target};
 use tempfile::TempDir;
 
 /// `stonechatd`, killed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     data: TempDir,
     process: Child,
     /// Where it listens, also after a restart.
-    pub url: ServerUrl,
+    pub(crate) url: ServerUrl,
 }
 
 impl Server {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
         let (process, url) = serve(data.path(), "127.0.0.1:0").await;
         Self { data, process, url }
     }
 
     /// As the machine's failure would: no good-bye to anybody.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
     /// The same data at the same address.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         let (process, url) = serve(self.data.path(), &self.url.authority()).await;
         assert_eq!(url, self.url);
         self.process = process;
@@ -67,19 +67,19 @@ async fn started(mut command: Command, prefix: &'static str) -> (Child, String) 
 
 /// `stonechatd`: named by the environment, built with these tests, or built now.
 fn binary() -> PathBuf {
-    if let Some(named) = std::env::var_os("STONECHATD") {
-        return named.into();
+    let named = std::env::var_os("STONECHATD").map(PathBuf::from);
+    named.unwrap_or_else(|| built("stonechatd", &["--package", "stonechat-server", "--bin", "stonechatd"]))
+}
+
+/// A program in the target folder, built now when it is not there.
+fn built(path: &str, build: &[&str]) -> PathBuf {
+    let program = target_dir().join(format!("{path}{}", std::env::consts::EXE_SUFFIX));
+    if !program.exists() {
+        let mut cargo = Command::new(env!("CARGO"));
+        let status = cargo.args(["build", "--quiet"]).args(build).current_dir(env!("CARGO_MANIFEST_DIR")).status();
+        assert!(status.unwrap().success(), "{path} does not build");
     }
-    let built = target_dir().join(format!("stonechatd{}", std::env::consts::EXE_SUFFIX));
-    if !built.exists() {
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "stonechat-server", "--bin", "stonechatd"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .unwrap();
-        assert!(status.success(), "stonechatd does not build");
-    }
-    built
+    program
 }
 
 /// `target/debug`: this executable is in its `deps`.
@@ -88,17 +88,17 @@ fn target_dir() -> PathBuf {
 }
 
 /// Somebody with a home of their own.
-pub struct Person {
+pub(crate) struct Person {
     /// Their home.
-    pub dir: TempDir,
+    pub(crate) dir: TempDir,
     /// Their client.
-    pub client: Client,
+    pub(crate) client: Client,
     key: KeyChoice,
 }
 
 impl Person {
     /// The same home in what could be another process.
-    pub async fn reopened(self) -> Self {
+    pub(crate) async fn reopened(self) -> Self {
         let Self { dir, client, key } = self;
         client.shutdown().await;
         let client = Client::builder().home(dir.path()).key(key.clone()).open().await.unwrap();
@@ -107,27 +107,27 @@ impl Person {
 }
 
 /// Signs somebody up and waits until they can be written to.
-pub async fn person(server: &Server, name: &str) -> Person {
+pub(crate) async fn person(server: &Server, name: &str) -> Person {
     person_at(server, name, tempfile::tempdir().unwrap(), KeyChoice::Auto).await
 }
 
 /// As [`person`], in this folder.
-pub async fn person_at(server: &Server, name: &str, dir: TempDir, key: KeyChoice) -> Person {
+pub(crate) async fn person_at(server: &Server, name: &str, dir: TempDir, key: KeyChoice) -> Person {
     let (client, _) = Client::sign_up(dir.path(), key.clone(), handle(name), &server.url).await.unwrap();
     client.sync(Duration::from_secs(30)).await.unwrap();
     Person { dir, client, key }
 }
 
-pub fn handle(name: &str) -> Handle {
+pub(crate) fn handle(name: &str) -> Handle {
     Handle::parse(name).unwrap()
 }
 
-pub fn to(name: &str) -> Target {
+pub(crate) fn to(name: &str) -> Target {
     Target::Person(handle(name))
 }
 
 /// What a conversation reads like; nothing while there is none.
-pub async fn texts(client: &Client, with: &str) -> Vec<String> {
+pub(crate) async fn texts(client: &Client, with: &str) -> Vec<String> {
     let Ok(target) = client.target(with).await else { return Vec::new() };
     let Some(id) = client.find(&target).await.unwrap() else { return Vec::new() };
     let messages = client.messages(id, None, 100).await.unwrap();
@@ -139,7 +139,7 @@ pub async fn texts(client: &Client, with: &str) -> Vec<String> {
 }
 
 /// Looks again and again, for half a minute at most.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = look().await {
@@ -151,15 +151,16 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: 
 }
 
 /// The example bot as a process.
-pub struct Echo {
+pub(crate) struct Echo {
     process: Child,
     _dir: TempDir,
 }
 
 impl Echo {
-    pub async fn start(server: &Server) -> Self {
+    pub(crate) async fn start(server: &Server) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut command = Command::new(target_dir().join("examples").join("echo"));
+        let program = built("examples/echo", &["--package", "stonechat-client", "--example", "echo"]);
+        let mut command = Command::new(program);
         let home = dir.path().join("home");
         command.arg("--home").arg(home).args(["--server", &server.url.to_string(), "--handle", "echo"]);
         command.stderr(Stdio::null());
@@ -169,7 +170,7 @@ impl Echo {
     }
 
     /// SIGTERM; whether it left with 0.
-    pub async fn terminate(&mut self) -> bool {
+    pub(crate) async fn terminate(&mut self) -> bool {
         let asked = Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
         assert!(asked.success());
         eventually("the bot leaves", || std::future::ready(self.process.try_wait().unwrap())).await.success()

@@ -93,7 +93,7 @@ impl Session {
         self.inbox = Some(InboxCursor::new(who));
     }
 
-    /// Whether [`Services::next_push`] may have something to send.
+    /// Whether [`super::Services::next_push`] may have something to send.
     pub fn has_work(&self) -> bool {
         self.follows.has_work() || self.inbox.as_ref().is_some_and(InboxCursor::has_work)
     }
