@@ -52,30 +52,27 @@ pub(crate) fn run(layout: &Layout, check: bool, data: Option<PathBuf>, listen: O
     commands::run(&mut layout.cargo(build), "The compiler's message above says what is wrong; then run this again.")?;
     let client = layout.program("stonechat")?;
 
-    let result = start(layout, &home, listen, &stop, &mut progress).and_then(|mut running| {
-        if check {
-            walk(&client, &home, &running.url, &stop, &mut progress)?;
-            progress.step("stopping");
-            return shut_down(running);
-        }
-        print_way_in(&client, &home, &running.url);
-        while !stop.is_set() {
-            thread::sleep(Duration::from_millis(100));
-            running.server.check_alive().context("the demo is over")?;
-            running.echo.check_alive().context("the demo is over")?;
-        }
-        println!("\nstopping");
-        shut_down(running)
-    });
-    if stop.is_set() && !check {
-        // Asked to stop before everything was up: that is no failure of the demo's.
-        return result.or_else(|error| {
-            println!("{error:#}");
-            Ok(())
-        });
+    let mut running = match start(layout, &home, listen, &stop, &mut progress) {
+        Ok(running) => running,
+        Err(_) if stop.is_set() => bail!("stopped before everything was up; nothing is left running"),
+        Err(error) => return Err(error),
+    };
+    if check {
+        walk(&client, &home, &running.url, &stop, &mut progress)?;
+        progress.step("stopping");
+        shut_down(running)?;
+        println!("\nThe demo works: @echo answered.");
+        return Ok(());
     }
-    result?;
-    println!("{}", if check { "\nThe demo works: @echo answered." } else { "Stopped. Nothing is left running." });
+    print_way_in(&client, &home, &running.url);
+    while !stop.is_set() {
+        thread::sleep(Duration::from_millis(100));
+        running.server.check_alive().context("the demo is over")?;
+        running.echo.check_alive().context("the demo is over")?;
+    }
+    println!("\nstopping");
+    shut_down(running)?;
+    println!("Stopped. Nothing is left running.");
     Ok(())
 }
 

@@ -18,8 +18,8 @@ use stonechat_client::{
 
 use crate::args::{Command, Group, RoleName};
 use crate::error::{Exit, Failure};
-use crate::limits::{GROUP_NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::output::{ConversationLine, MemberLine, MessageLine, Output, RequestLine, SignedUp, WhoAmI};
+use stonechat_client::{GROUP_NAME_BYTES_MAX, TEXT_BYTES_MAX};
 
 /// What every command needs.
 pub(crate) struct Context {
@@ -219,9 +219,14 @@ impl Checked {
                 let conversation = client.accept(from.clone()).await?;
                 // Joining takes a few exchanges; the answer is worth more when the conversation is there.
                 settle(client).await;
+                let joined = match conversation {
+                    Some(id) => client.conversation(id).await?,
+                    None => None,
+                };
+                let target = joined.filter(|c| c.is_group).map_or_else(|| from.to_string(), |c| quoted(&c.title));
                 out.print(
                     &json!({ "accepted": from.to_string(), "conversation": conversation.map(|id| id.to_string()) }),
-                    || format!("Accepted. Type: stonechat read {from}"),
+                    || format!("Accepted. Type: stonechat read {target}"),
                 )?;
             }
             Self::Decline(from) => {
@@ -245,6 +250,7 @@ impl Checked {
             }
             Self::Change { group, change } => {
                 let id = group_id(client, out, &group).await?;
+                let leaving = matches!(change, Change::Leave);
                 match change {
                     Change::Add(members) => client.add_members(id, members).await?,
                     Change::Remove(member) => client.remove_member(id, member).await?,
@@ -252,15 +258,15 @@ impl Checked {
                     Change::Rename(name) => client.rename(id, name).await?,
                     Change::Role(member, role) => client.set_role(id, member, role).await?,
                 }
-                let done = settle(client).await;
-                let status = if done { "done" } else { "queued" };
-                out.print(&json!({ "conversation": id.to_string(), "status": status }), || {
-                    if done {
-                        "Done.".into()
-                    } else {
-                        "Saved; it goes out with the next connection. Type: stonechat sync".into()
-                    }
-                })?;
+                // Nobody takes himself out of the keys: another member's app does it, as soon as it is there.
+                let patience = if leaving { LEAVE_PATIENCE } else { SYNC_PATIENCE };
+                let done = settle_within(client, patience).await;
+                let (status, text) = match (done, leaving) {
+                    (true, _) => ("done", "Done."),
+                    (false, true) => ("leaving", "Leaving: you are out as soon as another member's app has seen it."),
+                    (false, false) => ("queued", "Saved; it goes out with the next connection. Type: stonechat sync"),
+                };
+                out.print(&json!({ "conversation": id.to_string(), "status": status }), || text.into())?;
             }
             Self::Members { group } => {
                 let id = group_id(client, out, &group).await?;
@@ -436,7 +442,11 @@ async fn catch_up(client: &Client, out: Output) {
 
 /// Waits until what was just begun is done; `false` if that takes too long.
 async fn settle(client: &Client) -> bool {
-    client.connected(CONNECT_PATIENCE).await.is_ok() && client.sync(SYNC_PATIENCE).await.is_ok()
+    settle_within(client, SYNC_PATIENCE).await
+}
+
+async fn settle_within(client: &Client, patience: Duration) -> bool {
+    client.connected(CONNECT_PATIENCE).await.is_ok() && client.sync(patience).await.is_ok()
 }
 
 async fn group_id(client: &Client, out: Output, text: &str) -> Result<ConversationId, Failure> {
@@ -507,6 +517,8 @@ fn quoted(name: &str) -> String {
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long it waits to be up to date.
 const SYNC_PATIENCE: Duration = Duration::from_secs(20);
+/// How long it waits for another member to take this one out.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 /// Messages looked at on each piece of news while following.
 const FOLLOW_PAGE: usize = 100;
 /// Pages of those at once.

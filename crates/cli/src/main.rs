@@ -6,7 +6,6 @@
 mod args;
 mod commands;
 mod error;
-mod limits;
 mod output;
 mod text;
 mod time;

@@ -255,7 +255,7 @@ impl<'a> ConversationLine<'a> {
         if conversation.is_group {
             line.push_str(&format!("  [{}]", &conversation.id.to_string()[..8]));
         }
-        if !conversation.active {
+        if !conversation.active && conversation.notice.is_none() {
             line.push_str("\n   You are no longer in this group.");
         }
         if let Lock::Open(why) = &conversation.lock {

@@ -1,14 +1,20 @@
 //! The SDK against the real server: people sign up, talk, go offline, come back; servers are killed.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
 mod support;
 
 use std::time::Duration;
 
+use futures_util::SinkExt as _;
 use stonechat_client::{
-    Client, ClientError, CommandError, ConversationId, HomeError, KeyChoice, KeyError, Lock, OpenError, SignUpError,
-    Target,
+    Client, ClientError, CommandError, ConversationId, HomeError, KeyChoice, KeyError, Lock, OpenError, ServerUrl,
+    SignUpError, Target, Timestamp,
 };
+use stonechat_wire::{HelloReply, ServerFrame, encode};
 use support::{Echo, Server, eventually, handle, person, person_at, texts, to};
+use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::Message;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -107,6 +113,41 @@ async fn a_sign_up_that_fails_leaves_nothing_and_says_why() {
     let again = Client::sign_up(&home, KeyChoice::passphrase("y"), handle("@dora"), &server.url).await.unwrap_err();
     assert!(matches!(again, SignUpError::AlreadySignedUp { .. }), "{again}");
     drop(alice);
+}
+
+#[tokio::test]
+async fn a_sign_up_that_is_cut_off_goes_on_with_the_same_account() {
+    // A server that greets and then answers nothing.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let url: ServerUrl = format!("http://{address}").parse().unwrap();
+    let mute = tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((socket, _)) = listener.accept().await {
+            // A client that shuts down may leave in the middle of it.
+            let Ok(mut socket) = tokio_tungstenite::accept_async(socket).await else { continue };
+            let hello = HelloReply { nonce: [1; 32], now: Timestamp(1), token_key: [2; 32] };
+            let _ = socket.send(Message::Binary(encode(&ServerFrame::Hello(hello)).into())).await;
+            open.push(socket);
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let sign_up = || Client::sign_up(dir.path(), KeyChoice::Auto, handle("@erin"), &url);
+    assert!(tokio::time::timeout(Duration::from_secs(4), sign_up()).await.is_err(), "nobody answered");
+    let begun = Client::builder().home(dir.path()).open().await.unwrap();
+    let before = begun.me().await.unwrap();
+    assert!(!before.registered);
+    begun.shutdown().await;
+
+    mute.abort();
+    assert!(mute.await.unwrap_err().is_cancelled());
+    let _server = Server::start_at(&address).await;
+    let (client, phrase) = sign_up().await.unwrap();
+    let after = client.me().await.unwrap();
+    assert!(after.registered && after.account == before.account);
+    assert_eq!(phrase.danger_words().split(' ').count(), 24);
+    client.shutdown().await;
+    assert!(matches!(sign_up().await, Err(SignUpError::AlreadySignedUp { .. })));
 }
 
 #[tokio::test]

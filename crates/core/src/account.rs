@@ -5,7 +5,9 @@
 
 use ed25519_dalek::SigningKey;
 use rand_core::CryptoRngCore;
-use stonechat_wire::{AccountId, AccountLog, AccountState, Capability, DeviceId, Handle, List, LogBody, LogEntry, Signer, Timestamp};
+use stonechat_wire::{
+    AccountId, AccountLog, AccountState, Capability, DeviceId, Handle, List, LogBody, LogEntry, Signer, Timestamp,
+};
 use zeroize::Zeroizing;
 
 use crate::CoreError;
@@ -70,7 +72,8 @@ pub fn sign_up(
     };
     let genesis = LogEntry::sign(&body, &[(Signer::Device(device), &signing), (Signer::Recovery, &recovery)]);
     let account = AccountId(genesis.hash());
-    let record = MeRecord { account, handle, device, signature_seed, inbox_seed, contact, genesis, server, registered: false };
+    let record =
+        MeRecord { account, handle, device, signature_seed, inbox_seed, contact, genesis, server, registered: false };
     let mut txn = Txn::new(vault);
     txn.save(Table::Meta, ME, &record);
     let log = AccountLog(List::new(vec![record.genesis.clone()]).expect("one entry"));
@@ -155,7 +158,9 @@ pub(crate) fn learn(ctx: &mut Ctx<'_>, log: &AccountLog, expected: Option<Accoun
             }
             Ok(Learned::Known(state))
         }
-        Some(stored) if stored.log.extends(log) => known(ctx, &id)?.map(Learned::Known).ok_or_else(|| CoreError::Bug("stored log vanished".into())),
+        Some(stored) if stored.log.extends(log) => {
+            known(ctx, &id)?.map(Learned::Known).ok_or_else(|| CoreError::Bug("stored log vanished".into()))
+        }
         Some(mut stored) => {
             let why = "their account log contradicts the one first seen";
             stored.alarm = Some(why.into());
@@ -168,7 +173,8 @@ pub(crate) fn learn(ctx: &mut Ctx<'_>, log: &AccountLog, expected: Option<Accoun
 /// What the stored log of somebody says, verified again from entry 0.
 pub(crate) fn known(ctx: &Ctx<'_>, id: &AccountId) -> Result<Option<AccountState>, CoreError> {
     let Some(record) = ctx.txn.contact(id)? else { return Ok(None) };
-    let state = AccountState::verify(&record.log, Some(*id)).map_err(|e| VaultError { detail: format!("a stored account log: {e}") })?;
+    let state = AccountState::verify(&record.log, Some(*id))
+        .map_err(|e| VaultError { detail: format!("a stored account log: {e}") })?;
     Ok(Some(state))
 }
 

@@ -41,11 +41,17 @@ impl Core {
     }
 
     /// Does a command, or begins it: `None` when it finishes later.
-    fn attempt(&mut self, ctx: &mut Ctx<'_>, id: CommandId, command: Command) -> Result<Option<Result<Outcome, CommandError>>, CoreError> {
+    fn attempt(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: CommandId,
+        command: Command,
+    ) -> Result<Option<Result<Outcome, CommandError>>, CoreError> {
         if let Err(error) = check_bounds(&command) {
             return Ok(Some(Err(error)));
         }
-        let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("a command of nobody".into()))?.record.handle.clone();
+        let me =
+            self.identity.as_ref().ok_or_else(|| CoreError::Bug("a command of nobody".into()))?.record.handle.clone();
         for handle in command.handles() {
             if *handle == me && !matches!(command, Command::SetRole { .. }) {
                 return Ok(Some(Err(CommandError::Yourself)));
@@ -103,13 +109,19 @@ impl Core {
         let asked = self.session.look_ups.iter().any(|(other, _)| *other == handle);
         self.session.look_ups.push((handle.clone(), waiting));
         if !asked {
-            self.ask(ctx, Link::Anonymous, Request::LookUpHandle { handle: handle.clone() }, Pending::LookUp { handle });
+            self.ask(
+                ctx,
+                Link::Anonymous,
+                Request::LookUpHandle { handle: handle.clone() },
+                Pending::LookUp { handle },
+            );
         }
         None
     }
 
     fn take_waiting(&mut self, handle: &Handle) -> Vec<Waiting> {
-        let (mine, rest) = std::mem::take(&mut self.session.look_ups).into_iter().partition(|(other, _)| other == handle);
+        let (mine, rest) =
+            std::mem::take(&mut self.session.look_ups).into_iter().partition(|(other, _)| other == handle);
         self.session.look_ups = rest;
         mine.into_iter().map(|(_, waiting)| waiting).collect()
     }
@@ -145,7 +157,8 @@ impl Core {
     fn accounts(&self, ctx: &Ctx<'_>, handles: &[Handle]) -> Result<Vec<AccountId>, CoreError> {
         let mut accounts = Vec::new();
         for handle in handles {
-            let account = ctx.txn.account_of(handle)?.ok_or_else(|| CoreError::Bug("a handle that was not looked up".into()))?;
+            let account =
+                ctx.txn.account_of(handle)?.ok_or_else(|| CoreError::Bug("a handle that was not looked up".into()))?;
             if !accounts.contains(&account) {
                 accounts.push(account);
             }
@@ -155,7 +168,12 @@ impl Core {
 
     // --- conversations -------------------------------------------------------------------------------------------------
 
-    fn send(&mut self, ctx: &mut Ctx<'_>, to: &Target, text: String) -> Result<Result<Outcome, CommandError>, CoreError> {
+    fn send(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        to: &Target,
+        text: String,
+    ) -> Result<Result<Outcome, CommandError>, CoreError> {
         let id = match to {
             Target::Conversation(id) => *id,
             Target::Person(handle) => {
@@ -193,7 +211,12 @@ impl Core {
         self.found(ctx, &state, Some(peer), &[peer]).map(Some)
     }
 
-    fn create_group(&mut self, ctx: &mut Ctx<'_>, name: String, members: &[AccountId]) -> Result<ConversationId, CoreError> {
+    fn create_group(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        name: String,
+        members: &[AccountId],
+    ) -> Result<ConversationId, CoreError> {
         let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody founds a group".into()))?.account();
         for member in members {
             accept(ctx, member)?;
@@ -202,7 +225,13 @@ impl Core {
     }
 
     /// Makes a conversation with this device alone in it, and means to add the others.
-    fn found(&mut self, ctx: &mut Ctx<'_>, state: &GroupState, peer: Option<AccountId>, members: &[AccountId]) -> Result<ConversationId, CoreError> {
+    fn found(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        state: &GroupState,
+        peer: Option<AccountId>,
+        members: &[AccountId],
+    ) -> Result<ConversationId, CoreError> {
         let id = ConversationId(ctx.random());
         let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody founds a conversation".into()))?;
         let mls = Mls::new(&mut ctx.txn, ctx.rng);
@@ -210,7 +239,14 @@ impl Core {
         self.live.entry(id).or_default().group = Some(group);
         let head = Head::new(Phase::Founding, Seq(0), stonechat_wire::EpochId([0; 32]));
         let intents = members.iter().map(|account| Intent::Add(*account, Vec::new())).collect();
-        let info = Info { peer, state: state.encode(), leaves: Vec::new(), intents, notice: None, opening: !members.is_empty() };
+        let info = Info {
+            peer,
+            state: state.encode(),
+            leaves: Vec::new(),
+            intents,
+            notice: None,
+            opening: !members.is_empty(),
+        };
         ctx.txn.save(Table::Conversation, &id.0, &head);
         ctx.txn.save(Table::Conversation, &info_key(&id), &info);
         if let Some(peer) = peer {
@@ -248,7 +284,9 @@ impl Core {
     }
 
     fn group_of(&self, ctx: &Ctx<'_>, id: ConversationId) -> Result<Result<Info, CommandError>, CoreError> {
-        let (Some(head), Some(info)) = (ctx.txn.head(&id)?, ctx.txn.info(&id)?) else { return Ok(Err(CommandError::UnknownConversation)) };
+        let (Some(head), Some(info)) = (ctx.txn.head(&id)?, ctx.txn.info(&id)?) else {
+            return Ok(Err(CommandError::UnknownConversation));
+        };
         if info.peer.is_some() {
             return Ok(Err(CommandError::NotAllowed("these are direct messages, not a group".into())));
         }
@@ -258,7 +296,12 @@ impl Core {
         Ok(Ok(info))
     }
 
-    fn remove_member(&mut self, ctx: &mut Ctx<'_>, group: ConversationId, member: &Handle) -> Result<Result<Outcome, CommandError>, CoreError> {
+    fn remove_member(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        group: ConversationId,
+        member: &Handle,
+    ) -> Result<Result<Outcome, CommandError>, CoreError> {
         let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody removes".into()))?.account();
         let account = self.accounts(ctx, std::slice::from_ref(member))?[0];
         let member = member.clone();
@@ -275,7 +318,13 @@ impl Core {
         })
     }
 
-    fn set_role(&mut self, ctx: &mut Ctx<'_>, group: ConversationId, member: &Handle, role: Role) -> Result<Result<Outcome, CommandError>, CoreError> {
+    fn set_role(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        group: ConversationId,
+        member: &Handle,
+        role: Role,
+    ) -> Result<Result<Outcome, CommandError>, CoreError> {
         let account = self.accounts(ctx, std::slice::from_ref(member))?[0];
         let member = member.clone();
         self.change(ctx, group, Role::Owner, move |core, _, info| {
@@ -309,7 +358,9 @@ impl Core {
     }
 
     fn refresh(&mut self, ctx: &mut Ctx<'_>, id: ConversationId) -> Result<Result<Outcome, CommandError>, CoreError> {
-        let (Some(head), Some(mut info)) = (ctx.txn.head(&id)?, ctx.txn.info(&id)?) else { return Ok(Err(CommandError::UnknownConversation)) };
+        let (Some(head), Some(mut info)) = (ctx.txn.head(&id)?, ctx.txn.info(&id)?) else {
+            return Ok(Err(CommandError::UnknownConversation));
+        };
         if head.phase == Phase::Gone {
             return Ok(Err(CommandError::NotAllowed("you are no longer in this conversation".into())));
         }
@@ -396,11 +447,18 @@ fn check_bounds(command: &Command) -> Result<(), CommandError> {
             text.len(),
             TEXT_BYTES_MAX / 1024
         )),
-        Command::CreateGroup { name, .. } | Command::Rename { name, .. } if name.trim().is_empty() => invalid("the group needs a name".into()),
-        Command::CreateGroup { name, .. } | Command::Rename { name, .. } if name.len() > GROUP_NAME_BYTES_MAX => {
-            invalid(format!("the group's name is too long: {} bytes, and at most {GROUP_NAME_BYTES_MAX} fit", name.len()))
+        Command::CreateGroup { name, .. } | Command::Rename { name, .. } if name.trim().is_empty() => {
+            invalid("the group needs a name".into())
         }
-        Command::CreateGroup { members, .. } | Command::AddMembers { members, .. } if members.len() >= GROUP_MEMBERS_MAX => {
+        Command::CreateGroup { name, .. } | Command::Rename { name, .. } if name.len() > GROUP_NAME_BYTES_MAX => {
+            invalid(format!(
+                "the group's name is too long: {} bytes, and at most {GROUP_NAME_BYTES_MAX} fit",
+                name.len()
+            ))
+        }
+        Command::CreateGroup { members, .. } | Command::AddMembers { members, .. }
+            if members.len() >= GROUP_MEMBERS_MAX =>
+        {
             invalid(format!("a group has at most {GROUP_MEMBERS_MAX} members"))
         }
         Command::AddMembers { members, .. } if members.is_empty() => invalid("name somebody to add".into()),

@@ -10,8 +10,8 @@ use minicbor::{Decode, Encode};
 use stonechat_wire::limits::{ACCOUNT_LOG_BYTES_MAX, ENTRY_BYTES_MAX};
 use stonechat_wire::message::DeviceKeyPackage;
 use stonechat_wire::{
-    AccountId, AccountLog, AccountState, Bytes, ConversationId, DeviceId, EntryKind, EpochId, ErrorCode, Failure, List, Request, Seq, decode,
-    encode,
+    AccountId, AccountLog, AccountState, Bytes, ConversationId, DeviceId, EntryKind, EpochId, ErrorCode, Failure, List,
+    Request, Seq, decode, encode,
 };
 
 use crate::account::{Learned, known, learn};
@@ -23,7 +23,8 @@ use crate::mls::{self, Changes, CommitPlan, LeafIdentity};
 use crate::outer::OuterKind;
 use crate::policy::{self, GroupState, NewLeaf, PolicyLeaf, Proposed};
 use crate::records::{
-    Head, Info, Intent, KeyPackageRecord, OutRecord, PendingCommit, Phase, Read, Sealed, Write, commit_key, info_key, out_key,
+    Head, Info, Intent, KeyPackageRecord, OutRecord, PendingCommit, Phase, Read, Sealed, Write, commit_key, info_key,
+    out_key,
 };
 use crate::session::{Pending, mls_bug};
 use crate::step::Ctx;
@@ -110,13 +111,23 @@ impl Core {
         Ok(())
     }
 
-    fn take_key_packages(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, account: AccountId) -> Result<(), CoreError> {
+    fn take_key_packages(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        account: AccountId,
+    ) -> Result<(), CoreError> {
         let asked = |p: &Pending| matches!(p, Pending::TakeKeyPackages { conversation, account: a } if *conversation == id && *a == account);
         if self.session.waits(Link::Anonymous, asked) {
             return Ok(());
         }
         let Some(token) = self.token(ctx)? else { return Ok(()) };
-        self.ask(ctx, Link::Anonymous, Request::TakeKeyPackages { account, token }, Pending::TakeKeyPackages { conversation: id, account });
+        self.ask(
+            ctx,
+            Link::Anonymous,
+            Request::TakeKeyPackages { account, token },
+            Pending::TakeKeyPackages { conversation: id, account },
+        );
         Ok(())
     }
 
@@ -132,11 +143,19 @@ impl Core {
         for DeviceKeyPackage { device, package } in packages {
             match self.vouch(ctx, &state, *device, package)? {
                 Ok(()) => good.push(KeyPackageRecord { device: *device, bytes: package.to_vec() }),
-                Err(why) => ctx.refused(Some(id), format!("the server offered a device of {} that is not theirs: {why}", state.handle())),
+                Err(why) => ctx.refused(
+                    Some(id),
+                    format!("the server offered a device of {} that is not theirs: {why}", state.handle()),
+                ),
             }
         }
         if good.is_empty() {
-            return self.cannot_add(ctx, id, account, format!("{} cannot be reached at the moment: no device of theirs is ready.", state.handle()));
+            return self.cannot_add(
+                ctx,
+                id,
+                account,
+                format!("{} cannot be reached at the moment: no device of theirs is ready.", state.handle()),
+            );
         }
         if let Some(mut info) = ctx.txn.info(&id)? {
             for intent in &mut info.intents {
@@ -154,7 +173,13 @@ impl Core {
     }
 
     /// Whether a key package is what the verified account log says of that device.
-    pub(crate) fn vouch(&mut self, ctx: &mut Ctx<'_>, state: &AccountState, device: DeviceId, package: &[u8]) -> Result<Result<(), String>, CoreError> {
+    pub(crate) fn vouch(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        state: &AccountState,
+        device: DeviceId,
+        package: &[u8],
+    ) -> Result<Result<(), String>, CoreError> {
         let mls = mls::Mls::new(&mut ctx.txn, ctx.rng);
         let inspected = match mls::inspect_key_package(&mls, package) {
             Ok(inspected) => inspected,
@@ -163,7 +188,9 @@ impl Core {
         let theirs = state.device(&device);
         Ok(match theirs {
             None => Err("the account log does not have that device".into()),
-            Some(_) if inspected.identity != (LeafIdentity { account: state.id(), device }) => Err("it names another device".into()),
+            Some(_) if inspected.identity != (LeafIdentity { account: state.id(), device }) => {
+                Err("it names another device".into())
+            }
             Some(keys) if keys.signature != inspected.signature_key => Err("it is signed with another key".into()),
             Some(_) if inspected.not_after < ctx.now.0 => Err("it is out of date".into()),
             Some(_) => Ok(()),
@@ -179,8 +206,14 @@ impl Core {
     ) -> Result<(), CoreError> {
         match failure.code {
             ErrorCode::NotFound => {
-                let who = known(ctx, &account)?.map_or_else(|| "Somebody".to_owned(), |state| state.handle().to_string());
-                self.cannot_add(ctx, id, account, format!("{who} cannot be reached at the moment: no device of theirs is ready."))
+                let who =
+                    known(ctx, &account)?.map_or_else(|| "Somebody".to_owned(), |state| state.handle().to_string());
+                self.cannot_add(
+                    ctx,
+                    id,
+                    account,
+                    format!("{who} cannot be reached at the moment: no device of theirs is ready."),
+                )
             }
             _ => {
                 self.at(ctx.now.plus_secs(u64::from(failure.retry_after_secs.unwrap_or(2))), id);
@@ -190,7 +223,13 @@ impl Core {
     }
 
     /// Somebody cannot be added. Direct messages are nothing without them; a group goes on.
-    fn cannot_add(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, account: AccountId, why: String) -> Result<(), CoreError> {
+    fn cannot_add(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        account: AccountId,
+        why: String,
+    ) -> Result<(), CoreError> {
         let Some(mut info) = ctx.txn.info(&id)? else { return Ok(()) };
         if info.peer.is_some() && info.leaves.len() <= 1 {
             return self.give_up(ctx, id, why);
@@ -207,7 +246,13 @@ impl Core {
     }
 
     /// Leaving is proposed; another member commits it (RFC 9420 section 12.1.3 and 12.2: nobody commits their own removal).
-    fn propose_leave(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, head: &Head, info: Info) -> Result<(), CoreError> {
+    fn propose_leave(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        head: &Head,
+        info: Info,
+    ) -> Result<(), CoreError> {
         let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody leaves".into()))?.account();
         if info.leaves.iter().all(|leaf| leaf.account == me) {
             // Nobody is left to commit it, and nobody to tell.
@@ -216,9 +261,14 @@ impl Core {
             ctx.txn.save(Table::Conversation, &id.0, &head);
             return self.notice(ctx, id, Some("You left this group.".into()));
         }
-        let proposal = self.with_group(ctx, id, |group, mls, me| group.propose_leave(mls, &me.signer).map_err(mls_bug))?;
+        let proposal =
+            self.with_group(ctx, id, |group, mls, me| group.propose_leave(mls, &me.signer).map_err(mls_bug))?;
         self.secrets(ctx, id)?;
-        let secrets = self.live.get(&id).and_then(|live| live.secrets.as_ref()).ok_or_else(|| CoreError::Bug("secrets vanished".into()))?;
+        let secrets = self
+            .live
+            .get(&id)
+            .and_then(|live| live.secrets.as_ref())
+            .ok_or_else(|| CoreError::Bug("secrets vanished".into()))?;
         let blob = secrets
             .outer
             .seal(ctx.rng, &id, &head.epoch_id, OuterKind::Application, &proposal)
@@ -238,7 +288,13 @@ impl Core {
     }
 
     /// One commit for as many intents as fit, with whatever proposals of others wait.
-    fn build_commit(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, head: &Head, info: Info) -> Result<(), CoreError> {
+    fn build_commit(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        head: &Head,
+        info: Info,
+    ) -> Result<(), CoreError> {
         let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody commits".into()))?.account();
         let before = self.group_state(&info)?;
         let mut draft = Draft::on(before.clone());
@@ -252,7 +308,11 @@ impl Core {
         draft.settle(&info, &proposed, me);
         let evidence = draft.evidence(ctx)?;
         let state_changed = draft.after != before;
-        let only_adds = !draft.added.is_empty() && draft.removed.is_empty() && !state_changed && proposed.is_empty() && !draft.refresh;
+        let only_adds = !draft.added.is_empty()
+            && draft.removed.is_empty()
+            && !state_changed
+            && proposed.is_empty()
+            && !draft.refresh;
         let plan = CommitPlan {
             add: draft.packages,
             remove: draft.removed,
@@ -262,7 +322,9 @@ impl Core {
             aad: encode(&evidence),
         };
         let aad = plan.aad.clone();
-        let made = self.with_group(ctx, id, |group, mls, me| Ok(group.commit(mls, &me.signer, plan).map_err(|error| error.to_string())))?;
+        let made = self.with_group(ctx, id, |group, mls, me| {
+            Ok(group.commit(mls, &me.signer, plan).map_err(|error| error.to_string()))
+        })?;
         // The author judges as everybody else will.
         let judged = match made {
             Ok(made) => self.check_policy(ctx, id, &made.changes, &aad)?.map(|()| made),
@@ -272,28 +334,44 @@ impl Core {
             Ok(made) => made,
             Err(why) => {
                 // What is refused now is refused for ever: the intents go, the person is told.
-                self.with_group(ctx, id, |group, mls, _| if group.pending() { group.clear_pending(mls).map_err(mls_bug) } else { Ok(()) })?;
+                self.with_group(ctx, id, |group, mls, _| {
+                    if group.pending() { group.clear_pending(mls).map_err(mls_bug) } else { Ok(()) }
+                })?;
                 return self.drop_intents(ctx, id, info, draft.settles, &why);
             }
         };
         let next = self
-            .with_group(ctx, id, |group, mls, _| EpochSecrets::derive(|label| group.export_pending(mls, label, &id.0)).map_err(mls_bug))?
+            .with_group(ctx, id, |group, mls, _| {
+                EpochSecrets::derive(|label| group.export_pending(mls, label, &id.0)).map_err(mls_bug)
+            })?
             .caps();
         let welcome = welcome.map(|welcome| self.package_welcome(ctx, &info, &draft.added, welcome)).transpose()?;
         self.secrets(ctx, id)?;
-        let secrets = self.live.get(&id).and_then(|live| live.secrets.as_ref()).ok_or_else(|| CoreError::Bug("secrets vanished".into()))?;
+        let secrets = self
+            .live
+            .get(&id)
+            .and_then(|live| live.secrets.as_ref())
+            .ok_or_else(|| CoreError::Bug("secrets vanished".into()))?;
         let sealed = secrets.outer.seal(ctx.rng, &id, &head.epoch_id, OuterKind::Commit, &commit);
         let Ok(blob) = sealed else {
             self.with_group(ctx, id, |group, mls, _| group.clear_pending(mls).map_err(mls_bug))?;
             return self.drop_intents(ctx, id, info, draft.settles, "too many people at once; add fewer");
         };
-        let record = PendingCommit { epoch: head.epoch, blob, next, welcome, added: draft.added, settles: draft.settles };
+        let record =
+            PendingCommit { epoch: head.epoch, blob, next, welcome, added: draft.added, settles: draft.settles };
         ctx.txn.save(Table::Outbox, &commit_key(&id), &record);
         self.live.entry(id).or_default().commit_posted = false;
         self.post_commit(ctx, id)
     }
 
-    fn drop_intents(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, mut info: Info, settles: u32, why: &str) -> Result<(), CoreError> {
+    fn drop_intents(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        mut info: Info,
+        settles: u32,
+        why: &str,
+    ) -> Result<(), CoreError> {
         info.intents.drain(..(settles as usize).min(info.intents.len()));
         info.opening = false;
         info.notice = Some(format!("A change could not be made: {why}"));
@@ -310,15 +388,18 @@ impl Core {
         added: &[(AccountId, DeviceId)],
         welcome: Vec<u8>,
     ) -> Result<Bytes<WELCOME_BYTES_MAX>, CoreError> {
-        let mut accounts: Vec<AccountId> = info.leaves.iter().map(|leaf| leaf.account).chain(added.iter().map(|(account, _)| *account)).collect();
+        let mut accounts: Vec<AccountId> =
+            info.leaves.iter().map(|leaf| leaf.account).chain(added.iter().map(|(account, _)| *account)).collect();
         accounts.sort_unstable();
         accounts.dedup();
         let mut logs = Vec::new();
         for account in accounts {
-            let contact = ctx.txn.contact(&account)?.ok_or_else(|| CoreError::Bug("a member without an account log".into()))?;
+            let contact =
+                ctx.txn.contact(&account)?.ok_or_else(|| CoreError::Bug("a member without an account log".into()))?;
             logs.push(contact.log);
         }
-        Bytes::new(encode(&WelcomePackage { welcome, logs })).map_err(|_| CoreError::Bug("a welcome over its bound".into()))
+        Bytes::new(encode(&WelcomePackage { welcome, logs }))
+            .map_err(|_| CoreError::Bug("a welcome over its bound".into()))
     }
 
     /// Sends the pending commit, unless it is on its way or the epoch that it stands on is over.
@@ -350,7 +431,12 @@ impl Core {
 
     /// The server has our commit. Only the log says whether it counts. If the log went past that place without it, it was
     /// shown wrongly and is read again.
-    pub(crate) fn commit_acknowledged(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, seq: Seq) -> Result<(), CoreError> {
+    pub(crate) fn commit_acknowledged(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        seq: Seq,
+    ) -> Result<(), CoreError> {
         let pending = ctx.txn.get(Table::Outbox, &commit_key(&id))?.is_some();
         let Some(mut head) = ctx.txn.head(&id)?.filter(|head| pending && head.epoch < seq && seq <= head.cursor) else {
             return Ok(());
@@ -361,7 +447,12 @@ impl Core {
     }
 
     /// The server refused our commit: another is there already.
-    pub(crate) fn commit_refused(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, failure: &Failure) -> Result<(), CoreError> {
+    pub(crate) fn commit_refused(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        failure: &Failure,
+    ) -> Result<(), CoreError> {
         let Some(live) = self.live.get_mut(&id) else { return Ok(()) };
         live.commit_posted = false;
         live.caught_up = false;
@@ -398,8 +489,18 @@ impl Core {
     }
 
     /// Gives the members this account's contact capability, so that they reach its inbox.
-    pub(crate) fn hand_out_contact(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, head: &mut Head) -> Result<(), CoreError> {
-        let capability = *self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody introduces themselves".into()))?.record.contact;
+    pub(crate) fn hand_out_contact(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        head: &mut Head,
+    ) -> Result<(), CoreError> {
+        let capability = *self
+            .identity
+            .as_ref()
+            .ok_or_else(|| CoreError::Bug("nobody introduces themselves".into()))?
+            .record
+            .contact;
         // `enqueue` reads and writes the head; the caller's copy follows.
         ctx.txn.save(Table::Conversation, &id.0, &*head);
         self.enqueue(ctx, id, Body::ContactCard { capability })?;
@@ -410,7 +511,13 @@ impl Core {
     }
 
     /// Judges a commit by the policy, with the evidence that it carries.
-    pub(crate) fn check_policy(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, changes: &Changes, aad: &[u8]) -> Result<Result<(), String>, CoreError> {
+    pub(crate) fn check_policy(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        changes: &Changes,
+        aad: &[u8],
+    ) -> Result<Result<(), String>, CoreError> {
         let info = ctx.txn.info(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its info".into()))?;
         let before = self.group_state(&info)?;
         let after = match &changes.state {
@@ -435,7 +542,8 @@ impl Core {
         }
         let before_leaves = self.with_group(ctx, id, |group, _, _| Ok(group.members().to_vec()))?;
         let mut states = BTreeMap::new();
-        let named = before_leaves.iter().chain(changes.adds.iter().map(|added| &added.leaf)).chain(&changes.sender_update);
+        let named =
+            before_leaves.iter().chain(changes.adds.iter().map(|added| &added.leaf)).chain(&changes.sender_update);
         for account in named.map(|leaf| leaf.identity.account).collect::<BTreeSet<_>>() {
             if let Some(state) = known(ctx, &account)? {
                 states.insert(account, state);
@@ -448,7 +556,8 @@ impl Core {
             device: leaf.identity.device,
             signature_key: leaf.signature_key,
         };
-        let new = |leaf: &mls::Leaf| NewLeaf::from_parts(leaf.identity.account, leaf.identity.device, leaf.signature_key);
+        let new =
+            |leaf: &mls::Leaf| NewLeaf::from_parts(leaf.identity.account, leaf.identity.device, leaf.signature_key);
         let members_before: Vec<_> = before_leaves.iter().map(leaf).collect();
         let adds: Vec<_> = changes.adds.iter().map(|added| new(&added.leaf)).collect();
         let removes: Vec<_> = changes.removes.iter().map(|leaf| leaf.index).collect();
@@ -490,7 +599,15 @@ struct Draft {
 
 impl Draft {
     fn on(state: GroupState) -> Self {
-        Self { after: state, packages: Vec::new(), added: Vec::new(), removed: Vec::new(), roles: Vec::new(), refresh: false, settles: 0 }
+        Self {
+            after: state,
+            packages: Vec::new(),
+            added: Vec::new(),
+            removed: Vec::new(),
+            roles: Vec::new(),
+            refresh: false,
+            settles: 0,
+        }
     }
 
     fn take(&mut self, intent: &Intent, info: &Info, proposed: &[u32]) {
@@ -545,7 +662,8 @@ impl Draft {
             let contact = ctx.txn.contact(account)?.ok_or_else(|| CoreError::Bug("adding somebody unknown".into()))?;
             logs.insert(*account, contact.log);
         }
-        let logs = List::new(logs.into_values().collect()).map_err(|_| CoreError::Bug("more adds than a commit takes".into()))?;
+        let logs = List::new(logs.into_values().collect())
+            .map_err(|_| CoreError::Bug("more adds than a commit takes".into()))?;
         Ok(Evidence { logs })
     }
 }

@@ -6,8 +6,8 @@
 
 use stonechat_wire::limits::{BLOB_CHUNK_BYTES_MAX, BLOB_CHUNKS_MAX, PAGE_ENTRIES_MAX};
 use stonechat_wire::{
-    AccountId, Admission, BlobId, Bytes, Capability, ConversationId, DeviceId, Envelope, EpochId, ErrorCode, Failure, Lane, List, Request, Seq,
-    Timestamp, decode,
+    AccountId, Admission, BlobId, Bytes, Capability, ConversationId, DeviceId, Envelope, EpochId, ErrorCode, Failure,
+    Lane, List, Request, Seq, Timestamp, decode,
 };
 
 use crate::account::{Learned, accept, known, learn, remember_handle};
@@ -18,8 +18,8 @@ use crate::limits::{REQUESTS_MAX, SEEN_MAX};
 use crate::mls::{self, Group, LeafIdentity, Mls};
 use crate::policy::GroupState;
 use crate::records::{
-    BlobRecord, EnvelopeRecord, Head, Info, Intent, KeyPackageRecord, Phase, Read, RequestRecord, WelcomeRecord, Write, chunk_key, commit_key,
-    direct_key, info_key, out_key,
+    BlobRecord, EnvelopeRecord, Head, Info, Intent, KeyPackageRecord, Phase, Read, RequestRecord, WelcomeRecord, Write,
+    chunk_key, commit_key, direct_key, info_key, out_key,
 };
 use crate::session::{Pending, mls_bug};
 use crate::step::Ctx;
@@ -42,7 +42,11 @@ const HELP_LIFETIME_SECS: u64 = 30 * 24 * 3_600;
 impl Core {
     // --- letters that arrive -------------------------------------------------------------------------------------------
 
-    pub(crate) fn envelopes(&mut self, ctx: &mut Ctx<'_>, envelopes: &List<Envelope, PAGE_ENTRIES_MAX>) -> Result<(), CoreError> {
+    pub(crate) fn envelopes(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        envelopes: &List<Envelope, PAGE_ENTRIES_MAX>,
+    ) -> Result<(), CoreError> {
         for envelope in envelopes.iter() {
             self.session.envelopes_expected = self.session.envelopes_expected.saturating_sub(1);
             if let Err(why) = self.letter(ctx, envelope)? {
@@ -88,19 +92,20 @@ impl Core {
                     Welcome::Inline(bytes) => WelcomeRecord::Inline(bytes.into_vec()),
                     Welcome::Blob { id, key, chunks, hash } => WelcomeRecord::Blob(id, key, chunks, hash),
                 };
-                self.invited(ctx, sender, conversation, RequestRecord {
-                    from: sender,
-                    epoch,
-                    epoch_id,
-                    is_group,
-                    at: ctx.now,
-                    welcome,
-                    accepted: false,
-                })
+                self.invited(
+                    ctx,
+                    sender,
+                    conversation,
+                    RequestRecord { from: sender, epoch, epoch_id, is_group, at: ctx.now, welcome, accepted: false },
+                )
             }
-            LetterBody::Readd { conversation, epoch_id, refused: _, key_package } => {
-                self.asked_for_help(ctx, LeafIdentity { account: sender, device: letter.device }, conversation, epoch_id, key_package.into_vec())
-            }
+            LetterBody::Readd { conversation, epoch_id, refused: _, key_package } => self.asked_for_help(
+                ctx,
+                LeafIdentity { account: sender, device: letter.device },
+                conversation,
+                epoch_id,
+                key_package.into_vec(),
+            ),
         }
     }
 
@@ -110,7 +115,8 @@ impl Core {
         if ctx.txn.get(Table::Seen, &key)?.is_some() {
             return Ok(false);
         }
-        let number = ctx.txn.get(Table::Seen, b"n")?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
+        let number =
+            ctx.txn.get(Table::Seen, b"n")?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
         let slot = [b"s".as_slice(), &(number % SEEN_MAX as u64).to_be_bytes()].concat();
         if let Some(oldest) = ctx.txn.get(Table::Seen, &slot)? {
             ctx.txn.delete(Table::Seen, oldest);
@@ -121,7 +127,13 @@ impl Core {
         Ok(true)
     }
 
-    fn invited(&mut self, ctx: &mut Ctx<'_>, from: AccountId, id: ConversationId, mut request: RequestRecord) -> Result<Result<(), String>, CoreError> {
+    fn invited(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        from: AccountId,
+        id: ConversationId,
+        mut request: RequestRecord,
+    ) -> Result<Result<(), String>, CoreError> {
         if let Some(head) = ctx.txn.head(&id)? {
             // A conversation of ours: only if we asked to be added again, or are no longer in it.
             if head.offered.is_none() && head.phase != Phase::Gone {
@@ -148,7 +160,11 @@ impl Core {
     }
 
     /// Accepts everything that somebody asked for.
-    pub(crate) fn accept_requests(&mut self, ctx: &mut Ctx<'_>, from: AccountId) -> Result<Option<ConversationId>, CoreError> {
+    pub(crate) fn accept_requests(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        from: AccountId,
+    ) -> Result<Option<ConversationId>, CoreError> {
         accept(ctx, &from)?;
         let mut any = None;
         for (id, mut request) in self.requests_of(ctx, from)? {
@@ -160,11 +176,17 @@ impl Core {
         Ok(any)
     }
 
-    pub(crate) fn requests_of(&self, ctx: &Ctx<'_>, from: AccountId) -> Result<Vec<(ConversationId, RequestRecord)>, CoreError> {
+    pub(crate) fn requests_of(
+        &self,
+        ctx: &Ctx<'_>,
+        from: AccountId,
+    ) -> Result<Vec<(ConversationId, RequestRecord)>, CoreError> {
         let mut requests = Vec::new();
         for (key, value) in ctx.txn.prefixed(Table::Request, &[], REQUESTS_MAX)? {
             let request: RequestRecord = crate::records::parse(&value)?;
-            if request.from == from && let Ok(id) = key.try_into() {
+            if request.from == from
+                && let Ok(id) = key.try_into()
+            {
                 requests.push((ConversationId(id), request));
             }
         }
@@ -218,13 +240,22 @@ impl Core {
         Ok(())
     }
 
-    fn fetch(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, blob: BlobId, chunks: u32) -> Result<Option<Vec<u8>>, CoreError> {
+    fn fetch(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        blob: BlobId,
+        chunks: u32,
+    ) -> Result<Option<Vec<u8>>, CoreError> {
         let mut whole = Vec::new();
         for chunk in 1..=chunks {
             match ctx.txn.get(Table::Blob, &chunk_key(&blob, chunk))? {
                 Some(bytes) => whole.extend(bytes),
                 None => {
-                    if !self.session.waits(Link::Anonymous, |p| matches!(p, Pending::ReadBlob { conversation, .. } if *conversation == id)) {
+                    if !self.session.waits(
+                        Link::Anonymous,
+                        |p| matches!(p, Pending::ReadBlob { conversation, .. } if *conversation == id),
+                    ) {
                         let request = Request::ReadBlob { blob, chunk: Seq(u64::from(chunk)) };
                         self.ask(ctx, Link::Anonymous, request, Pending::ReadBlob { conversation: id, chunk });
                     }
@@ -235,7 +266,13 @@ impl Core {
         Ok(Some(whole))
     }
 
-    pub(crate) fn chunk_read(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, chunk: u32, bytes: &[u8]) -> Result<(), CoreError> {
+    pub(crate) fn chunk_read(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        chunk: u32,
+        bytes: &[u8],
+    ) -> Result<(), CoreError> {
         let Some(request) = ctx.txn.record::<RequestRecord>(Table::Request, &id.0)? else { return Ok(()) };
         if let WelcomeRecord::Blob(blob, ..) = request.welcome {
             ctx.txn.put(Table::Blob, chunk_key(&blob, chunk), bytes.to_vec());
@@ -243,7 +280,12 @@ impl Core {
         Ok(())
     }
 
-    pub(crate) fn blob_missing(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, failure: &Failure) -> Result<(), CoreError> {
+    pub(crate) fn blob_missing(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        failure: &Failure,
+    ) -> Result<(), CoreError> {
         let Some(request) = ctx.txn.record::<RequestRecord>(Table::Request, &id.0)? else { return Ok(()) };
         if failure.code == ErrorCode::NotFound
             && let WelcomeRecord::Blob(blob, _, chunks, _) = &request.welcome
@@ -261,8 +303,16 @@ impl Core {
     }
 
     /// Joins a conversation through its welcome, judging every leaf.
-    fn join(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, request: &RequestRecord, package: &[u8]) -> Result<Result<(), String>, CoreError> {
-        let Ok(package) = decode::<WelcomePackage>(package) else { return Ok(Err("the invitation is malformed".into())) };
+    fn join(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        request: &RequestRecord,
+        package: &[u8],
+    ) -> Result<Result<(), String>, CoreError> {
+        let Ok(package) = decode::<WelcomePackage>(package) else {
+            return Ok(Err("the invitation is malformed".into()));
+        };
         for log in &package.logs {
             if let Learned::Untrusted(why) = learn(ctx, log, None)? {
                 return Ok(Err(format!("an account log that it brings: {why}")));
@@ -288,7 +338,9 @@ impl Core {
         if staged.group_id != id.0 || staged.sender.identity.account != request.from {
             return Ok(Err("it is not what the letter said".into()));
         }
-        let Ok(state) = GroupState::decode(&staged.state) else { return Ok(Err("the state of the group is malformed".into())) };
+        let Ok(state) = GroupState::decode(&staged.state) else {
+            return Ok(Err("the state of the group is malformed".into()));
+        };
         let members = staged.members.clone();
         // The pool is one shorter, or the last resort is used up: a new one is due.
         self.session.key_package_used(staged.last_resort);
@@ -306,7 +358,9 @@ impl Core {
         let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody joins".into()))?.account();
         let peer = match state.direct_accounts() {
             None if request.is_group => None,
-            Some([a, b]) if !request.is_group && (a == me || b == me) && (a == request.from || b == request.from) => Some(request.from),
+            Some([a, b]) if !request.is_group && (a == me || b == me) && (a == request.from || b == request.from) => {
+                Some(request.from)
+            }
             _ => return Ok(Err("it is not the kind of conversation that the letter said".into())),
         };
         let live = self.live.entry(id).or_default();
@@ -316,7 +370,8 @@ impl Core {
             head.unread = old.unread;
             head.next_out = old.next_out;
         }
-        let mut info = Info { peer, state: Vec::new(), leaves: Vec::new(), intents: Vec::new(), notice: None, opening: false };
+        let mut info =
+            Info { peer, state: Vec::new(), leaves: Vec::new(), intents: Vec::new(), notice: None, opening: false };
         if let Some(previous) = ctx.txn.info(&id)? {
             info.intents = previous.intents;
         }
@@ -338,7 +393,12 @@ impl Core {
     }
 
     /// Of the direct messages with one person, the conversation with the smaller id is written to.
-    pub(crate) fn prefer_direct(&mut self, ctx: &mut Ctx<'_>, peer: AccountId, id: ConversationId) -> Result<(), CoreError> {
+    pub(crate) fn prefer_direct(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        peer: AccountId,
+        id: ConversationId,
+    ) -> Result<(), CoreError> {
         let better = match ctx.txn.direct(&peer)? {
             Some(old) => id <= old || ctx.txn.head(&old)?.is_none_or(|head| head.phase == Phase::Gone),
             None => true,
@@ -363,7 +423,8 @@ impl Core {
         added: &[(AccountId, DeviceId)],
     ) -> Result<(), CoreError> {
         let (welcome, blob) = if package.len() <= INLINE_WELCOME_BYTES_MAX {
-            let bytes = Bytes::new(package.to_vec()).map_err(|_| CoreError::Bug("an inline welcome over its bound".into()))?;
+            let bytes =
+                Bytes::new(package.to_vec()).map_err(|_| CoreError::Bug("an inline welcome over its bound".into()))?;
             (Welcome::Inline(bytes), None)
         } else {
             let (key, ciphertext, hash) = envelope::seal_blob(ctx.rng, package);
@@ -398,9 +459,18 @@ impl Core {
         let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody writes".into()))?;
         let Some(state) = known(ctx, &account)? else { return Ok(()) };
         let Some(keys) = state.device(&device) else { return Ok(()) };
-        let letter = Letter { id: ctx.random(), sent_at: ctx.now, sender: me.account(), device: me.record.device, log: Some(me.log.clone()), body };
-        let sealed = envelope::seal(ctx.rng, account, keys, &letter, &me.signing).map_err(|e| CoreError::Bug(format!("sealing a letter: {e}")))?;
-        let record = EnvelopeRecord { account, device, sealed: sealed.into_vec(), blob, not_before: Timestamp(0), tries: 0 };
+        let letter = Letter {
+            id: ctx.random(),
+            sent_at: ctx.now,
+            sender: me.account(),
+            device: me.record.device,
+            log: Some(me.log.clone()),
+            body,
+        };
+        let sealed = envelope::seal(ctx.rng, account, keys, &letter, &me.signing)
+            .map_err(|e| CoreError::Bug(format!("sealing a letter: {e}")))?;
+        let record =
+            EnvelopeRecord { account, device, sealed: sealed.into_vec(), blob, not_before: Timestamp(0), tries: 0 };
         let key: [u8; 16] = ctx.random();
         ctx.txn.save(Table::Envelope, &key, &record);
         Ok(())
@@ -456,10 +526,18 @@ impl Core {
         } else {
             None
         };
-        let bytes = ctx.txn.get(Table::Blob, &chunk_key(&blob, chunk))?.ok_or_else(|| CoreError::Bug("a chunk vanished".into()))?;
+        let bytes = ctx
+            .txn
+            .get(Table::Blob, &chunk_key(&blob, chunk))?
+            .ok_or_else(|| CoreError::Bug("a chunk vanished".into()))?;
         let bytes = Bytes::new(bytes).map_err(|_| CoreError::Bug("a chunk over its bound".into()))?;
         let write = Capability::from_bytes(upload.write);
-        self.ask(ctx, Link::Anonymous, Request::AppendBlob { write, token, chunk: Seq(u64::from(chunk)), bytes }, Pending::AppendBlob(blob));
+        self.ask(
+            ctx,
+            Link::Anonymous,
+            Request::AppendBlob { write, token, chunk: Seq(u64::from(chunk)), bytes },
+            Pending::AppendBlob(blob),
+        );
         Ok(())
     }
 
@@ -492,7 +570,12 @@ impl Core {
         ctx.txn.delete(Table::Envelope, key);
     }
 
-    pub(crate) fn envelope_refused(&mut self, ctx: &mut Ctx<'_>, key: [u8; 16], failure: &Failure) -> Result<(), CoreError> {
+    pub(crate) fn envelope_refused(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        key: [u8; 16],
+        failure: &Failure,
+    ) -> Result<(), CoreError> {
         let Some(mut record) = ctx.txn.record::<EnvelopeRecord>(Table::Envelope, &key)? else { return Ok(()) };
         record.tries += 1;
         let dead = failure.code == ErrorCode::NotFound || record.tries > ENVELOPE_TRIES_MAX;
@@ -513,7 +596,12 @@ impl Core {
     // --- help ----------------------------------------------------------------------------------------------------------
 
     /// Asks some members to add this device again, with a fresh key package in the letter.
-    pub(crate) fn call_for_help(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, mut head: Head) -> Result<(), CoreError> {
+    pub(crate) fn call_for_help(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        mut head: Head,
+    ) -> Result<(), CoreError> {
         if head.asked && ctx.now < head.not_before {
             self.at(head.not_before, id);
             return Ok(());
@@ -521,7 +609,8 @@ impl Core {
         let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody asks".into()))?;
         let (leaf, account) = (me.leaf(), me.account());
         let mls = Mls::new(&mut ctx.txn, ctx.rng);
-        let package = mls::generate_key_package(&mls, &me.signer, leaf, ctx.now.0, HELP_LIFETIME_SECS, false).map_err(mls_bug)?;
+        let package =
+            mls::generate_key_package(&mls, &me.signer, leaf, ctx.now.0, HELP_LIFETIME_SECS, false).map_err(mls_bug)?;
         let reference = mls::inspect_key_package(&mls, &package).map_err(mls_bug)?.reference;
         let info = ctx.txn.info(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its info".into()))?;
         let mut others: Vec<_> = info.leaves.iter().filter(|leaf| leaf.account != account).cloned().collect();
@@ -530,8 +619,14 @@ impl Core {
             others.swap_remove(usize::try_from(drop).unwrap_or(0));
         }
         for other in others {
-            let key_package = Bytes::new(package.clone()).map_err(|_| CoreError::Bug("a key package over its bound".into()))?;
-            let body = LetterBody::Readd { conversation: id, epoch_id: head.epoch_id, refused: head.refused.map(|(_, epoch)| epoch), key_package };
+            let key_package =
+                Bytes::new(package.clone()).map_err(|_| CoreError::Bug("a key package over its bound".into()))?;
+            let body = LetterBody::Readd {
+                conversation: id,
+                epoch_id: head.epoch_id,
+                refused: head.refused.map(|(_, epoch)| epoch),
+                key_package,
+            };
             self.write_letter(ctx, other.account, other.device, body, None)?;
         }
         head.asked = true;
@@ -564,7 +659,8 @@ impl Core {
         if let Err(why) = self.vouch(ctx, &state, who.device, &key_package)? {
             return Ok(Err(why));
         }
-        let replaces = |intent: &Intent| matches!(intent, Intent::Replace(a, p) if *a == who.account && p.device == who.device);
+        let replaces =
+            |intent: &Intent| matches!(intent, Intent::Replace(a, p) if *a == who.account && p.device == who.device);
         info.intents.retain(|intent| !replaces(intent));
         info.intents.push(Intent::Replace(who.account, KeyPackageRecord { device: who.device, bytes: key_package }));
         ctx.txn.save(Table::Conversation, &info_key(&id), &info);

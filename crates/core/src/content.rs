@@ -274,7 +274,11 @@ mod tests {
     #[test]
     fn an_unknown_body_that_is_cut_short_or_of_indefinite_length_is_refused() {
         for payload in [&[][..], &[0x82, 0x01], &[0x58, 0x20, 0x01], &[0x9f, 0x01, 0xff]] {
-            assert_eq!(Content::decode(&content(unknown(payload)).encode()), Err(ContentError::Malformed), "{payload:?}");
+            assert_eq!(
+                Content::decode(&content(unknown(payload)).encode()),
+                Err(ContentError::Malformed),
+                "{payload:?}"
+            );
         }
     }
 

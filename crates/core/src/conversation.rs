@@ -12,19 +12,20 @@ use sha2::{Digest, Sha256};
 use stonechat_wire::limits::ENTRY_BYTES_MAX;
 use stonechat_wire::message::Page;
 use stonechat_wire::{
-    Bytes, ConversationId, Entry, EntryKind, EpochCaps, EpochId, ErrorCode, Failure, Request, Seq, Timestamp, epoch_id, first_epoch_id,
+    Bytes, ConversationId, Entry, EntryKind, EpochCaps, EpochId, ErrorCode, Failure, Request, Seq, Timestamp, epoch_id,
+    first_epoch_id,
 };
 
 use crate::api::{Event, Link, Status};
 use crate::content::{Body, Content, LogView, MessageId};
 use crate::keys::EpochSecrets;
 use crate::limits::IN_FLIGHT_MAX;
-use crate::mls::{Group, Mls, Received, ReceiveError, StagedCommit};
+use crate::mls::{Group, Mls, ReceiveError, Received, StagedCommit};
 use crate::outer::OuterKind;
 use crate::policy::GroupState;
 use crate::records::{
-    Head, Info, LeafRecord, MessageRecord, OutRecord, PendingCommit, Phase, Read, Sealed, ViewPoint, Write, commit_key, index_key, info_key,
-    message_key, out_key, thread,
+    Head, Info, LeafRecord, MessageRecord, OutRecord, PendingCommit, Phase, Read, Sealed, ViewPoint, Write, commit_key,
+    index_key, info_key, message_key, out_key, thread,
 };
 use crate::session::{Pending, mls_bug};
 use crate::step::Ctx;
@@ -56,6 +57,14 @@ pub(crate) struct Live {
     pub posted: Vec<u64>,
     /// The pending commit is asked.
     pub commit_posted: bool,
+}
+
+/// Why a commit is not followed.
+enum Unfit {
+    /// It is not valid, or breaks the policy.
+    Refused(String),
+    /// It is our own, made before the vault that we have was restored: only the others can follow it.
+    OwnLost,
 }
 
 impl Live {
@@ -151,11 +160,15 @@ impl Core {
     /// The secrets of this device's epoch.
     pub(crate) fn secrets(&mut self, ctx: &mut Ctx<'_>, id: ConversationId) -> Result<&EpochSecrets, CoreError> {
         if self.live.get(&id).is_none_or(|live| live.secrets.is_none()) {
-            let secrets =
-                self.with_group(ctx, id, |group, mls, _| EpochSecrets::derive(|label| group.export(mls, label, &id.0)).map_err(mls_bug))?;
+            let secrets = self.with_group(ctx, id, |group, mls, _| {
+                EpochSecrets::derive(|label| group.export(mls, label, &id.0)).map_err(mls_bug)
+            })?;
             self.live.entry(id).or_default().secrets = Some(secrets);
         }
-        self.live.get(&id).and_then(|live| live.secrets.as_ref()).ok_or_else(|| CoreError::Bug("secrets vanished".into()))
+        self.live
+            .get(&id)
+            .and_then(|live| live.secrets.as_ref())
+            .ok_or_else(|| CoreError::Bug("secrets vanished".into()))
     }
 
     /// Does what has become possible for one conversation.
@@ -194,7 +207,12 @@ impl Core {
         }
         let first = self.secrets(ctx, id)?.caps();
         let Some(token) = self.token(ctx)? else { return Ok(()) };
-        self.ask(ctx, Link::Anonymous, Request::CreateConversation { conversation: id, first, token }, Pending::CreateConversation(id));
+        self.ask(
+            ctx,
+            Link::Anonymous,
+            Request::CreateConversation { conversation: id, first, token },
+            Pending::CreateConversation(id),
+        );
         Ok(())
     }
 
@@ -208,7 +226,12 @@ impl Core {
         Ok(())
     }
 
-    pub(crate) fn creation_refused(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, failure: &Failure) -> Result<(), CoreError> {
+    pub(crate) fn creation_refused(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        failure: &Failure,
+    ) -> Result<(), CoreError> {
         match failure.code {
             // Another token next time.
             ErrorCode::InvalidToken | ErrorCode::Unavailable | ErrorCode::Slow => {
@@ -242,7 +265,10 @@ impl Core {
 
     fn follow(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, head: &Head) -> Result<(), CoreError> {
         let epoch = head.epoch;
-        if self.session.waits(Link::Anonymous, |p| matches!(p, Pending::Follow { conversation, epoch: e } if *conversation == id && *e == epoch)) {
+        if self.session.waits(
+            Link::Anonymous,
+            |p| matches!(p, Pending::Follow { conversation, epoch: e } if *conversation == id && *e == epoch),
+        ) {
             return Ok(());
         }
         let read = stonechat_wire::Capability::from_bytes(*self.secrets(ctx, id)?.read.danger_bytes());
@@ -251,22 +277,46 @@ impl Core {
         Ok(())
     }
 
-    pub(crate) fn follow_refused(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, epoch: Seq, failure: &Failure) -> Result<(), CoreError> {
-        let Some(mut head) = ctx.txn.head(&id)?.filter(|head| head.epoch == epoch && head.phase == Phase::Live) else { return Ok(()) };
+    pub(crate) fn follow_refused(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        epoch: Seq,
+        failure: &Failure,
+    ) -> Result<(), CoreError> {
+        let Some(mut head) = ctx.txn.head(&id)?.filter(|head| head.epoch == epoch && head.phase == Phase::Live) else {
+            return Ok(());
+        };
         if failure.code != ErrorCode::NotFound {
             self.at(ctx.now.plus_secs(u64::from(failure.retry_after_secs.unwrap_or(2))), id);
             return Ok(());
         }
         // The server no longer has this device's epoch: too long away, or an old vault was restored.
-        head.phase = Phase::Stuck;
-        head.not_before = ctx.now;
+        self.cannot_follow(ctx, id, &mut head)?;
         ctx.txn.save(Table::Conversation, &id.0, &head);
-        self.notice(ctx, id, Some("This device was away for too long and has asked the others to add it again.".into()))?;
+        Ok(())
+    }
+
+    /// This device lost the thread for good: the others are asked to add it again, and nobody has to do anything.
+    fn cannot_follow(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, head: &mut Head) -> Result<(), CoreError> {
+        head.phase = Phase::Stuck;
+        head.asked = false;
+        head.not_before = ctx.now;
+        self.notice(
+            ctx,
+            id,
+            Some("This device was away for too long and has asked the others to add it again.".into()),
+        )?;
         self.dirty.insert(id);
         Ok(())
     }
 
-    pub(crate) fn notice(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, notice: Option<String>) -> Result<(), CoreError> {
+    pub(crate) fn notice(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        notice: Option<String>,
+    ) -> Result<(), CoreError> {
         if let Some(mut info) = ctx.txn.info(&id)?.filter(|info| info.notice != notice) {
             info.notice = notice;
             ctx.txn.save(Table::Conversation, &info_key(&id), &info);
@@ -276,7 +326,13 @@ impl Core {
     }
 
     /// Entries arrived.
-    pub(crate) fn page(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, epoch: Seq, page: &Page) -> Result<(), CoreError> {
+    pub(crate) fn page(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        epoch: Seq,
+        page: &Page,
+    ) -> Result<(), CoreError> {
         let Some(mut head) = ctx.txn.head(&id)?.filter(|head| head.phase == Phase::Live) else { return Ok(()) };
         for entry in page.entries.iter() {
             if head.epoch != epoch || head.phase != Phase::Live {
@@ -292,7 +348,10 @@ impl Core {
                 break;
             }
         }
-        if head.epoch == epoch && head.phase == Phase::Live && self.live.get(&id).is_some_and(|live| live.following == Some(epoch)) {
+        if head.epoch == epoch
+            && head.phase == Phase::Live
+            && self.live.get(&id).is_some_and(|live| live.following == Some(epoch))
+        {
             self.live.entry(id).or_default().caught_up = !page.more;
             if !page.more {
                 self.lost_before(ctx, id, &mut head)?;
@@ -303,7 +362,13 @@ impl Core {
         Ok(())
     }
 
-    fn entry(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, head: &mut Head, entry: &Entry) -> Result<(), CoreError> {
+    fn entry(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        head: &mut Head,
+        entry: &Entry,
+    ) -> Result<(), CoreError> {
         head.cursor = entry.seq;
         head.last_time = head.last_time.max(entry.time);
         match entry.kind {
@@ -317,7 +382,13 @@ impl Core {
 
     // --- messages that arrive ------------------------------------------------------------------------------------------
 
-    fn application(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, head: &mut Head, entry: &Entry) -> Result<(), CoreError> {
+    fn application(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        head: &mut Head,
+        entry: &Entry,
+    ) -> Result<(), CoreError> {
         if self.own_entry(ctx, id, head, entry)? {
             return Ok(());
         }
@@ -353,6 +424,7 @@ impl Core {
             }
             Err(ReceiveError::Own) => Ok(()),
             Err(ReceiveError::Storage(error)) => Err(error.into()),
+            Err(ReceiveError::Gap) => self.cannot_follow(ctx, id, head),
             Err(error) => {
                 ctx.refused(Some(id), format!("an entry that does not decrypt was passed over ({error})"));
                 self.rewind(ctx, id, head);
@@ -362,9 +434,16 @@ impl Core {
     }
 
     /// Whether the entry is one that this device wrote; then it is sent, and done with.
-    fn own_entry(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, head: &mut Head, entry: &Entry) -> Result<bool, CoreError> {
+    fn own_entry(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        head: &mut Head,
+        entry: &Entry,
+    ) -> Result<bool, CoreError> {
         let rows = ctx.txn.outbox(&id, IN_FLIGHT_MAX)?;
-        let own = rows.into_iter().find(|(_, out)| out.sealed.as_ref().is_some_and(|sealed| sealed.blob == entry.blob[..]));
+        let own =
+            rows.into_iter().find(|(_, out)| out.sealed.as_ref().is_some_and(|sealed| sealed.blob == entry.blob[..]));
         let Some((number, out)) = own else { return Ok(false) };
         let info = ctx.txn.info(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its info".into()))?;
         self.set_status(ctx, &info, &id, &out, Status::Sent, Some((head.last_time, entry.seq)))?;
@@ -379,7 +458,10 @@ impl Core {
     /// not there, the message is sent again.
     fn lost_before(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, head: &mut Head) -> Result<(), CoreError> {
         for (number, mut out) in ctx.txn.outbox(&id, IN_FLIGHT_MAX)? {
-            let lost = out.sealed.as_ref().is_some_and(|s| s.epoch == head.epoch && s.acknowledged.is_some_and(|at| at <= head.cursor));
+            let lost = out
+                .sealed
+                .as_ref()
+                .is_some_and(|s| s.epoch == head.epoch && s.acknowledged.is_some_and(|at| at <= head.cursor));
             if lost && !self.rewind(ctx, id, head) {
                 match out.sealed.as_mut() {
                     Some(sealed) if out.content.is_empty() => sealed.acknowledged = None,
@@ -430,7 +512,14 @@ impl Core {
             let ours = head.view.iter().find(|point| point.seq == theirs.seq);
             if ours.is_some_and(|ours| ours.hash != theirs.hash) {
                 ctx.refused(Some(id), "the server showed two members different logs of this conversation");
-                self.notice(ctx, id, Some("The server showed members different versions of this conversation. Compare what you see.".into()))?;
+                self.notice(
+                    ctx,
+                    id,
+                    Some(
+                        "The server showed members different versions of this conversation. Compare what you see."
+                            .into(),
+                    ),
+                )?;
                 self.rewind(ctx, id, head);
             }
         }
@@ -460,7 +549,14 @@ impl Core {
     }
 
     /// Stores a message where it reads; one that is there already stays as it is.
-    fn store_message(&mut self, ctx: &mut Ctx<'_>, info: &Info, record: MessageRecord, time: Timestamp, seq: Seq) -> Result<bool, CoreError> {
+    fn store_message(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        info: &Info,
+        record: MessageRecord,
+        time: Timestamp,
+        seq: Seq,
+    ) -> Result<bool, CoreError> {
         let thread = thread(&record.conversation, info);
         let index = index_key(&thread, &record.sender, &record.id);
         if ctx.txn.get(Table::MessageIndex, &index)?.is_some() {
@@ -478,7 +574,12 @@ impl Core {
     // --- messages that leave -------------------------------------------------------------------------------------------
 
     /// Puts a message into the outbox and, when a person sees it, into the conversation.
-    pub(crate) fn enqueue(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, body: Body) -> Result<MessageId, CoreError> {
+    pub(crate) fn enqueue(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        body: Body,
+    ) -> Result<MessageId, CoreError> {
         let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody sends".into()))?.account();
         let mut head = ctx.txn.head(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its head".into()))?;
         let info = ctx.txn.info(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its info".into()))?;
@@ -507,7 +608,12 @@ impl Core {
     }
 
     /// Sends what waits. While a commit has to come first (`blocked`), only what was encrypted already.
-    pub(crate) fn drive_outbox(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, blocked: bool) -> Result<(), CoreError> {
+    pub(crate) fn drive_outbox(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        blocked: bool,
+    ) -> Result<(), CoreError> {
         let rows = ctx.txn.outbox(&id, IN_FLIGHT_MAX)?;
         if rows.is_empty() {
             return Ok(());
@@ -543,21 +649,39 @@ impl Core {
                 kind: EntryKind::Application,
                 skip: None,
                 ttl_secs: None,
-                blob: Bytes::<ENTRY_BYTES_MAX>::new(blob).map_err(|_| CoreError::Bug("a message over the entry's bound".into()))?,
+                blob: Bytes::<ENTRY_BYTES_MAX>::new(blob)
+                    .map_err(|_| CoreError::Bug("a message over the entry's bound".into()))?,
             };
             self.live.entry(id).or_default().posted.push(number);
-            self.ask(ctx, Link::Anonymous, request, Pending::AppendMessage { conversation: id, number, epoch: head.epoch });
+            self.ask(
+                ctx,
+                Link::Anonymous,
+                request,
+                Pending::AppendMessage { conversation: id, number, epoch: head.epoch },
+            );
         }
         Ok(())
     }
 
-    fn seal(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, head: &Head, out: &OutRecord) -> Result<Vec<u8>, CoreError> {
-        let mut content = Content::decode(&out.content).map_err(|_| CoreError::Bug("an outbox row does not decode".into()))?;
+    fn seal(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        head: &Head,
+        out: &OutRecord,
+    ) -> Result<Vec<u8>, CoreError> {
+        let mut content =
+            Content::decode(&out.content).map_err(|_| CoreError::Bug("an outbox row does not decode".into()))?;
         content.view = head.view.last().map(|point| LogView { seq: point.seq, hash: point.hash });
-        let mls_message =
-            self.with_group(ctx, id, |group, mls, me| group.encrypt(mls, &me.signer, &content.encode(), &[]).map_err(mls_bug))?;
+        let mls_message = self.with_group(ctx, id, |group, mls, me| {
+            group.encrypt(mls, &me.signer, &content.encode(), &[]).map_err(mls_bug)
+        })?;
         self.secrets(ctx, id)?;
-        let secrets = self.live.get(&id).and_then(|live| live.secrets.as_ref()).ok_or_else(|| CoreError::Bug("secrets vanished".into()))?;
+        let secrets = self
+            .live
+            .get(&id)
+            .and_then(|live| live.secrets.as_ref())
+            .ok_or_else(|| CoreError::Bug("secrets vanished".into()))?;
         secrets
             .outer
             .seal(ctx.rng, &id, &head.epoch_id, OuterKind::Application, &mls_message)
@@ -640,10 +764,19 @@ impl Core {
 
     // --- commits that arrive -------------------------------------------------------------------------------------------
 
-    fn commit_entry(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, head: &mut Head, entry: &Entry, next: &EpochCaps) -> Result<(), CoreError> {
+    fn commit_entry(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        head: &mut Head,
+        entry: &Entry,
+        next: &EpochCaps,
+    ) -> Result<(), CoreError> {
         let opened_epoch = epoch_id(&head.epoch_id, &entry.blob, next);
         let pending = ctx.txn.record::<PendingCommit>(Table::Outbox, &commit_key(&id))?;
-        if let Some(pending) = pending.as_ref().filter(|p| p.epoch == head.epoch && p.blob == entry.blob[..] && p.next == *next) {
+        if let Some(pending) =
+            pending.as_ref().filter(|p| p.epoch == head.epoch && p.blob == entry.blob[..] && p.next == *next)
+        {
             self.with_group(ctx, id, |group, mls, _| group.merge_pending(mls).map_err(mls_bug))?;
             self.commit_settled(ctx, id, head, pending, entry.seq, opened_epoch)?;
             return self.entered(ctx, id, head, entry.seq, opened_epoch);
@@ -665,7 +798,8 @@ impl Core {
                 }
                 self.entered(ctx, id, head, entry.seq, opened_epoch)
             }
-            Err(why) => {
+            Err(Unfit::OwnLost) => self.cannot_follow(ctx, id, head),
+            Err(Unfit::Refused(why)) => {
                 ctx.refused(Some(id), format!("a change to the conversation was refused: {why}"));
                 // Once more from the start: perhaps it was only shown wrongly.
                 if self.rewind(ctx, id, head) {
@@ -691,33 +825,45 @@ impl Core {
         head: &Head,
         entry: &Entry,
         next: &EpochCaps,
-    ) -> Result<Result<StagedCommit, String>, CoreError> {
-        let Ok(mls_message) = self.secrets(ctx, id)?.outer.open(&id, &head.epoch_id, OuterKind::Commit, &entry.blob) else {
-            return Ok(Err("no member sealed it".into()));
+    ) -> Result<Result<StagedCommit, Unfit>, CoreError> {
+        let refused = |why: &str| Ok(Err(Unfit::Refused(why.to_owned())));
+        let Ok(mls_message) = self.secrets(ctx, id)?.outer.open(&id, &head.epoch_id, OuterKind::Commit, &entry.blob)
+        else {
+            return refused("no member sealed it");
         };
         let received = self.with_group(ctx, id, |group, mls, _| Ok(group.receive(mls, &mls_message)))?;
         let staged = match received {
             Ok(Received::Commit(staged)) => staged,
-            Ok(_) => return Ok(Err("it is not a commit".into())),
+            Ok(_) => return refused("it is not a commit"),
             Err(ReceiveError::Storage(error)) => return Err(error.into()),
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(ReceiveError::OwnCommitLost) => return Ok(Err(Unfit::OwnLost)),
+            Err(error) => return refused(&error.to_string()),
         };
         if let Err(why) = self.check_policy(ctx, id, &staged.changes, &staged.aad)? {
-            return Ok(Err(why));
+            return refused(&why);
         }
         if staged.self_removed() {
             // There is no next epoch for this device; the others check the hashes.
             return Ok(Ok(staged));
         }
-        let theirs = self.with_group(ctx, id, |_, mls, _| EpochSecrets::derive(|label| staged.export(mls, label, &id.0)).map_err(mls_bug))?;
+        let theirs = self.with_group(ctx, id, |_, mls, _| {
+            EpochSecrets::derive(|label| staged.export(mls, label, &id.0)).map_err(mls_bug)
+        })?;
         if theirs.caps() != *next {
-            return Ok(Err("it names capabilities that are not those of its epoch".into()));
+            return refused("it names capabilities that are not those of its epoch");
         }
         Ok(Ok(staged))
     }
 
     /// This device is in a new epoch.
-    pub(crate) fn entered(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, head: &mut Head, epoch: Seq, epoch_id: EpochId) -> Result<(), CoreError> {
+    pub(crate) fn entered(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        head: &mut Head,
+        epoch: Seq,
+        epoch_id: EpochId,
+    ) -> Result<(), CoreError> {
         head.enter(epoch, epoch_id);
         self.live.entry(id).or_default().epoch_changed();
         self.refresh_info(ctx, id)?;
@@ -729,7 +875,9 @@ impl Core {
     pub(crate) fn refresh_info(&mut self, ctx: &mut Ctx<'_>, id: ConversationId) -> Result<(), CoreError> {
         let (state, leaves) = self.with_group(ctx, id, |group, _, _| {
             let leaves = group.members().iter();
-            let leaves = leaves.map(|l| LeafRecord { index: l.index, account: l.identity.account, device: l.identity.device }).collect();
+            let leaves = leaves
+                .map(|l| LeafRecord { index: l.index, account: l.identity.account, device: l.identity.device })
+                .collect();
             Ok((group.state().to_vec(), leaves))
         })?;
         let mut info = ctx.txn.info(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its info".into()))?;
@@ -751,7 +899,8 @@ impl Core {
         info.leaves.retain(|leaf| me.as_ref().is_none_or(|me| me.account != leaf.account || me.device != leaf.device));
         let left = info.intents.contains(&crate::records::Intent::Leave);
         info.intents.clear();
-        info.notice = Some(if left { "You left this group.".into() } else { "You were removed from this group.".to_owned() });
+        info.notice =
+            Some(if left { "You left this group.".into() } else { "You were removed from this group.".to_owned() });
         for (number, out) in ctx.txn.outbox(&id, usize::MAX)? {
             ctx.txn.delete(Table::Outbox, out_key(&id, number));
             self.set_status(ctx, &info, &id, &out, Status::Failed, None)?;
@@ -768,7 +917,13 @@ impl Core {
     }
 
     /// Something is to be committed by whoever is first: this device's turn comes the later the further back it stands.
-    pub(crate) fn commit_soon(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, head: &mut Head, base_ms: u64) -> Result<(), CoreError> {
+    pub(crate) fn commit_soon(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        head: &mut Head,
+        base_ms: u64,
+    ) -> Result<(), CoreError> {
         let info = ctx.txn.info(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its info".into()))?;
         let me = self.identity.as_ref().map(crate::account::Identity::account);
         let rank = info.leaves.iter().position(|leaf| Some(leaf.account) == me).unwrap_or(0) as u64;
@@ -799,7 +954,8 @@ impl Core {
         if !self.session.both_ready() || !self.session.supplied() || self.session.envelopes_expected > 0 {
             return Ok(false);
         }
-        if !ctx.txn.prefixed(Table::Envelope, &[], 1)?.is_empty() || !ctx.txn.prefixed(Table::Blob, &[], 1)?.is_empty() {
+        if !ctx.txn.prefixed(Table::Envelope, &[], 1)?.is_empty() || !ctx.txn.prefixed(Table::Blob, &[], 1)?.is_empty()
+        {
             return Ok(false);
         }
         for id in ctx.txn.conversation_ids()? {
@@ -808,9 +964,13 @@ impl Core {
                 Phase::Gone | Phase::Stuck => true,
                 Phase::Founding => false,
                 Phase::Live => {
-                    let current = self.live.get(&id).is_some_and(|live| live.following == Some(head.epoch) && live.caught_up);
+                    let current =
+                        self.live.get(&id).is_some_and(|live| live.following == Some(head.epoch) && live.caught_up);
                     let idle = ctx.txn.info(&id)?.is_none_or(|info| info.intents.is_empty());
-                    current && idle && ctx.txn.outbox(&id, 1)?.is_empty() && ctx.txn.get(Table::Outbox, &commit_key(&id))?.is_none()
+                    current
+                        && idle
+                        && ctx.txn.outbox(&id, 1)?.is_empty()
+                        && ctx.txn.get(Table::Outbox, &commit_key(&id))?.is_none()
                 }
             };
             if !quiet {

@@ -22,8 +22,8 @@ use rand_core::{CryptoRng, RngCore};
 use sha2::{Digest, Sha256};
 use stonechat_wire::limits::{ENVELOPE_BYTES_MAX, KEY_PACKAGE_BYTES_MAX};
 use stonechat_wire::{
-    AccountId, AccountLog, AccountState, BlobId, Bytes, ConversationId, DeviceId, DeviceKeys, EpochId, Seq, Timestamp, codec, decode,
-    encode,
+    AccountId, AccountLog, AccountState, BlobId, Bytes, ConversationId, DeviceId, DeviceKeys, EpochId, Seq, Timestamp,
+    codec, decode, encode,
 };
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -218,10 +218,16 @@ impl UnverifiedLetter {
     ///
     /// # Errors
     /// [`LetterError::Unreadable`] or [`LetterError::Malformed`].
-    pub fn open(secrets: &DeviceSecrets, account: AccountId, device: DeviceId, sealed: &[u8]) -> Result<Self, LetterError> {
+    pub fn open(
+        secrets: &DeviceSecrets,
+        account: AccountId,
+        device: DeviceId,
+        sealed: &[u8],
+    ) -> Result<Self, LetterError> {
         let (encapsulated, ciphertext) =
             sealed.split_at_checked(<XWing as Kem>::EncappedKey::size()).ok_or(LetterError::Unreadable)?;
-        let encapsulated = <XWing as Kem>::EncappedKey::from_bytes(encapsulated).map_err(|_| LetterError::Unreadable)?;
+        let encapsulated =
+            <XWing as Kem>::EncappedKey::from_bytes(encapsulated).map_err(|_| LetterError::Unreadable)?;
         let (private, _) = inbox_key_pair(&secrets.inbox);
         let info = bound_to(LABEL_ENVELOPE, &account, &device, &[]);
         let padded = single_shot_open::<ChaCha20Poly1305, HkdfSha256, XWing>(
@@ -341,7 +347,8 @@ mod tests {
             recovery: recovery.verifying_key().to_bytes(),
             at: Timestamp(1),
         };
-        let genesis = LogEntry::sign(&body, &[(Signer::Device(device), &secrets.signing_key()), (Signer::Recovery, &recovery)]);
+        let genesis =
+            LogEntry::sign(&body, &[(Signer::Device(device), &secrets.signing_key()), (Signer::Recovery, &recovery)]);
         let log = AccountLog(List::new(vec![genesis]).unwrap());
         let state = AccountState::verify(&log, None).unwrap();
         Person { secrets, device, log, state }
@@ -367,7 +374,14 @@ mod tests {
             is_group: false,
             welcome: Welcome::Inline(Bytes::new(vec![7; welcome]).unwrap()),
         };
-        Letter { id: [5; 16], sent_at: Timestamp(9), sender: from.id(), device: from.device, log: Some(from.log.clone()), body }
+        Letter {
+            id: [5; 16],
+            sent_at: Timestamp(9),
+            sender: from.id(),
+            device: from.device,
+            log: Some(from.log.clone()),
+            body,
+        }
     }
 
     fn sealed(from: &Person, to: &Person, letter: &Letter) -> Bytes<ENVELOPE_BYTES_MAX> {
@@ -383,7 +397,11 @@ mod tests {
             refused: Some(EpochId([4; 32])),
             key_package: Bytes::new(vec![8; 900]).unwrap(),
         };
-        for letter in [invite(&alice, 100), invite(&alice, INLINE_WELCOME_BYTES_MAX), Letter { body, log: None, ..invite(&alice, 0) }] {
+        for letter in [
+            invite(&alice, 100),
+            invite(&alice, INLINE_WELCOME_BYTES_MAX),
+            Letter { body, log: None, ..invite(&alice, 0) },
+        ] {
             let opened = bob.open(&sealed(&alice, &bob, &letter)).unwrap();
             assert_eq!((opened.sender(), opened.log()), (alice.id(), letter.log.as_ref()));
             assert_eq!(opened.verify(&alice.state), Ok(letter));
@@ -404,7 +422,8 @@ mod tests {
         let (alice, bob, carol) = (alice(), bob(), person("carol", 30));
         // Bob seals Alice's signed letter again, for Carol.
         let opened = bob.open(&sealed(&alice, &bob, &invite(&alice, 100))).unwrap();
-        let signed = encode(&Signed { letter: Bytes::new(encode(&opened.letter)).unwrap(), signature: opened.signature });
+        let signed =
+            encode(&Signed { letter: Bytes::new(encode(&opened.letter)).unwrap(), signature: opened.signature });
         let mut padded = Vec::new();
         pad_into(&mut padded, &signed, padded_len(signed.len(), FLOOR_BYTES));
         let to = <XWing as Kem>::PublicKey::from_bytes(&carol.keys().inbox).unwrap();
@@ -453,7 +472,8 @@ mod tests {
         assert_eq!((short(0), short(60)), (1_120 + 512 + 16, 1_120 + 512 + 16));
         // The account log of somebody with many devices does not fit beside a long welcome.
         let entries = vec![alice.log.0[0].clone(); 12];
-        let letter = Letter { log: Some(AccountLog(List::new(entries).unwrap())), ..invite(&alice, INLINE_WELCOME_BYTES_MAX) };
+        let letter =
+            Letter { log: Some(AccountLog(List::new(entries).unwrap())), ..invite(&alice, INLINE_WELCOME_BYTES_MAX) };
         let result = seal(&mut rng(), bob.id(), bob.keys(), &letter, &alice.secrets.signing_key());
         assert_eq!(result, Err(SealError::TooLong));
     }

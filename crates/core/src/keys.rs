@@ -310,7 +310,10 @@ mod tests {
     #[test]
     fn the_recovery_key_of_known_entropy_is_this_one() {
         let key = recovery_signing_key(&counting(0));
-        assert_eq!(hex::encode(key.verifying_key().as_bytes()), "98098db00d09019e7a40e76d6a4185f3ba962a13422382a834e16b6d77401e19");
+        assert_eq!(
+            hex::encode(key.verifying_key().as_bytes()),
+            "98098db00d09019e7a40e76d6a4185f3ba962a13422382a834e16b6d77401e19"
+        );
     }
 
     #[test]
@@ -318,16 +321,28 @@ mod tests {
         let keys = device().device_keys(DeviceId([9; 16]));
         // The first is RFC 8032's public key for this seed.
         assert_eq!(hex::encode(keys.signature), "03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8");
-        assert_eq!(hex::encode(Sha256::digest(keys.inbox)), "85e9fdc58784a79b633b4d9300f2284a670ec357d7258ca4c42352d294a81381");
+        assert_eq!(
+            hex::encode(Sha256::digest(keys.inbox)),
+            "85e9fdc58784a79b633b4d9300f2284a670ec357d7258ca4c42352d294a81381"
+        );
     }
 
     #[test]
     fn each_epoch_secret_has_its_own_label() {
         let export = |label: &str| Ok::<_, Infallible>(Zeroizing::new(Sha256::digest(label).into()));
         let secrets = EpochSecrets::derive(export).unwrap();
-        assert_eq!(hex::encode(secrets.read.danger_bytes()), "45b16d06326f3f9d07611fb76ccfa4d25115c08d09b6c08273d5c8e559da6214");
-        assert_eq!(hex::encode(secrets.write.danger_bytes()), "91875662d1355e2bc3e03209a1e056db031aa6d2615f9d8147bddb23bfab0e2d");
-        assert_eq!(hex::encode(secrets.outer.danger_secret().danger_bytes()), "a4dcdf7666721e93f7c3c4469f37c05c5e8f2781907aa62eead9a6c260f5457b");
+        assert_eq!(
+            hex::encode(secrets.read.danger_bytes()),
+            "45b16d06326f3f9d07611fb76ccfa4d25115c08d09b6c08273d5c8e559da6214"
+        );
+        assert_eq!(
+            hex::encode(secrets.write.danger_bytes()),
+            "91875662d1355e2bc3e03209a1e056db031aa6d2615f9d8147bddb23bfab0e2d"
+        );
+        assert_eq!(
+            hex::encode(secrets.outer.danger_secret().danger_bytes()),
+            "a4dcdf7666721e93f7c3c4469f37c05c5e8f2781907aa62eead9a6c260f5457b"
+        );
         assert_eq!(secrets.caps(), EpochCaps { read: secrets.read.hash(), write: secrets.write.hash() });
         assert_eq!(decode::<EpochSecrets>(&encode(&secrets)).unwrap(), secrets);
     }

@@ -37,8 +37,8 @@ use stonechat_wire::{ConversationId, Timestamp};
 
 pub use account::{SignUp, SignUpError, sign_up};
 pub use api::{
-    Command, CommandError, CommandId, ContactRequest, Conversation, Effect, Event, Input, Link, Lock, Me, Member, Message, Outcome, Role,
-    Status, Step, Target,
+    Command, CommandError, CommandId, ContactRequest, Conversation, Effect, Event, Input, Link, Lock, Me, Member,
+    Message, Outcome, Role, Status, Step, Target,
 };
 pub use vault::{Change, VaultError, VaultRead};
 
@@ -92,7 +92,13 @@ impl Core {
     ///
     /// # Errors
     /// [`CoreError`]: nothing of the step happened; drop this core and open another.
-    pub fn handle(&mut self, vault: &dyn VaultRead, rng: &mut dyn CryptoRngCore, now: Timestamp, input: Input) -> Result<Step, CoreError> {
+    pub fn handle(
+        &mut self,
+        vault: &dyn VaultRead,
+        rng: &mut dyn CryptoRngCore,
+        now: Timestamp,
+        input: Input,
+    ) -> Result<Step, CoreError> {
         let mut ctx = Ctx::new(vault, rng, now);
         if self.identity.is_none() {
             self.identity = Identity::load(vault)?;

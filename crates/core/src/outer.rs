@@ -209,9 +209,17 @@ mod tests {
 
     #[test]
     fn an_entry_of_every_length_opens_and_shows_only_its_bucket() {
-        for (len, bucket) in
-            [(0, 256), (63, 256), (64, 256), (252, 256), (253, 272), (1_000, 1_024), (1_021, 1_088), (16_383, 17_408), (16_384, 17_408)]
-        {
+        for (len, bucket) in [
+            (0, 256),
+            (63, 256),
+            (64, 256),
+            (252, 256),
+            (253, 272),
+            (1_000, 1_024),
+            (1_021, 1_088),
+            (16_383, 17_408),
+            (16_384, 17_408),
+        ] {
             let mls = vec![7; len];
             let blob = sealed(&mls);
             assert_eq!(blob.len(), NONCE_BYTES + bucket + TAG_BYTES, "{len}");
@@ -283,6 +291,9 @@ mod tests {
     #[test]
     fn a_sealed_entry_has_these_bytes() {
         use sha2::Digest;
-        assert_eq!(hex::encode(sha2::Sha256::digest(sealed(b"mls"))), "3b3861e96d0b27b53b45cdef3e64fbd1bcb42ef5527598541efa35b266d20f25");
+        assert_eq!(
+            hex::encode(sha2::Sha256::digest(sealed(b"mls"))),
+            "3b3861e96d0b27b53b45cdef3e64fbd1bcb42ef5527598541efa35b266d20f25"
+        );
     }
 }

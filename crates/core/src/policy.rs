@@ -99,7 +99,9 @@ impl GroupState {
         let owners = self.roles.values().filter(|role| **role == Role::Owner).count();
         self.version == STATE_VERSION
             && match &self.kind {
-                GroupKind::Dm { accounts: [one, other] } => one < other && self.name.is_empty() && self.roles.is_empty(),
+                GroupKind::Dm { accounts: [one, other] } => {
+                    one < other && self.name.is_empty() && self.roles.is_empty()
+                }
                 GroupKind::Group => {
                     (1..=GROUP_NAME_BYTES_MAX).contains(&self.name.len())
                         && self.roles.len() <= GROUP_MEMBERS_MAX
@@ -150,8 +152,15 @@ impl GroupState {
 
 /// The leaves of those who are members before and after a commit. Who is removed and added again stays, unless by their own
 /// proposal.
-fn staying(leaves: &[(u32, AccountId)], removes: &[u32], self_leaving: &[u32], adds: &[AccountId]) -> Vec<(u32, AccountId)> {
-    let stays = |(index, account): &(u32, AccountId)| !self_leaving.contains(index) && (!removes.contains(index) || adds.contains(account));
+fn staying(
+    leaves: &[(u32, AccountId)],
+    removes: &[u32],
+    self_leaving: &[u32],
+    adds: &[AccountId],
+) -> Vec<(u32, AccountId)> {
+    let stays = |(index, account): &(u32, AccountId)| {
+        !self_leaving.contains(index) && (!removes.contains(index) || adds.contains(account))
+    };
     leaves.iter().copied().filter(stays).collect()
 }
 
@@ -306,7 +315,8 @@ pub fn check_commit(commit: &Proposed<'_>) -> Result<(), Refusal> {
     if gone.iter().any(|index| leaf(commit, *index).is_none()) {
         return Err(Refusal::NoSuchLeaf);
     }
-    let committer = leaf(commit, commit.committer).filter(|leaf| !gone.contains(&leaf.index)).ok_or(Refusal::Committer)?;
+    let committer =
+        leaf(commit, commit.committer).filter(|leaf| !gone.contains(&leaf.index)).ok_or(Refusal::Committer)?;
     let own = NewLeaf::from_parts(committer.account, committer.device, committer.signature_key);
     if commit.sender_update.is_some_and(|update| *update != own) {
         return Err(Refusal::Identity);
@@ -316,7 +326,10 @@ pub fn check_commit(commit: &Proposed<'_>) -> Result<(), Refusal> {
 
     let staying: Vec<_> = commit.members_before.iter().filter(|leaf| !gone.contains(&leaf.index)).collect();
     let mut devices = BTreeSet::new();
-    let mut all = staying.iter().map(|leaf| (leaf.account, leaf.device)).chain(commit.adds.iter().map(|add| (add.account, add.device)));
+    let mut all = staying
+        .iter()
+        .map(|leaf| (leaf.account, leaf.device))
+        .chain(commit.adds.iter().map(|add| (add.account, add.device)));
     if !all.all(|device| devices.insert(device)) {
         return Err(Refusal::Duplicate);
     }
@@ -359,7 +372,12 @@ fn check_group(commit: &Proposed<'_>, committer: &PolicyLeaf, staying: &[&Policy
     if authority < Role::Admin && commit.adds.iter().any(|add| !present(&add.account)) {
         return Err(Refusal::Add);
     }
-    for leaf in commit.removes.iter().filter(|index| !commit.self_leaving.contains(index)).filter_map(|index| leaf(commit, *index)) {
+    for leaf in commit
+        .removes
+        .iter()
+        .filter(|index| !commit.self_leaving.contains(index))
+        .filter_map(|index| leaf(commit, *index))
+    {
         let added_again = commit.adds.iter().any(|add| (add.account, add.device) == (leaf.account, leaf.device));
         let own = leaf.account == committer.account;
         let revoked = (commit.logs)(&leaf.account).is_some_and(|log| log.device(&leaf.device).is_none());

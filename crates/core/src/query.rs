@@ -69,7 +69,11 @@ pub fn find(vault: &dyn VaultRead, text: &str) -> Result<Found, VaultError> {
     let all = conversations(vault)?;
     let named = |exact: bool| {
         let matches = |c: &&Conversation| {
-            if exact { c.is_group && c.title == text } else { text.len() >= 8 && c.id.to_string().starts_with(&text.to_ascii_lowercase()) }
+            if exact {
+                c.is_group && c.title == text
+            } else {
+                text.len() >= 8 && c.id.to_string().starts_with(&text.to_ascii_lowercase())
+            }
         };
         all.iter().filter(matches).map(|c| c.id).collect::<Vec<_>>()
     };
@@ -88,11 +92,18 @@ pub fn find(vault: &dyn VaultRead, text: &str) -> Result<Found, VaultError> {
 ///
 /// # Errors
 /// When the vault cannot be read.
-pub fn messages(vault: &dyn VaultRead, id: &ConversationId, before: Option<(AccountId, MessageId)>, limit: usize) -> Result<Vec<Message>, VaultError> {
+pub fn messages(
+    vault: &dyn VaultRead,
+    id: &ConversationId,
+    before: Option<(AccountId, MessageId)>,
+    limit: usize,
+) -> Result<Vec<Message>, VaultError> {
     let Some(info) = vault.info(id)? else { return Ok(Vec::new()) };
     let thread = thread(id, &info);
     let end = match before {
-        Some((sender, message)) => vault.row(Table::MessageIndex, &index_key(&thread, &sender, &message))?.unwrap_or_else(|| prefix_end(&thread)),
+        Some((sender, message)) => vault
+            .row(Table::MessageIndex, &index_key(&thread, &sender, &message))?
+            .unwrap_or_else(|| prefix_end(&thread)),
         None => prefix_end(&thread),
     };
     let rows = vault.rows(Table::Message, &thread, &end, Order::Descending, limit)?;
@@ -128,7 +139,9 @@ pub fn requests(vault: &dyn VaultRead) -> Result<Vec<ContactRequest>, VaultError
 
 pub(crate) fn message<R: Read + ?Sized>(reader: &R, record: &MessageRecord) -> Result<Option<Message>, VaultError> {
     let Some(sender_handle) = handle_of(reader, &record.sender)? else { return Ok(None) };
-    let Ok(body) = Body::decode(&record.body) else { return Err(VaultError { detail: "a message does not decode".into() }) };
+    let Ok(body) = Body::decode(&record.body) else {
+        return Err(VaultError { detail: "a message does not decode".into() });
+    };
     Ok(Some(Message {
         id: record.id,
         conversation: record.conversation,
@@ -142,13 +155,15 @@ pub(crate) fn message<R: Read + ?Sized>(reader: &R, record: &MessageRecord) -> R
 
 fn handle_of<R: Read + ?Sized>(reader: &R, account: &AccountId) -> Result<Option<Handle>, VaultError> {
     let Some(contact) = reader.contact(account)? else { return Ok(None) };
-    let state = AccountState::verify(&contact.log, Some(*account)).map_err(|e| VaultError { detail: format!("a stored account log: {e}") })?;
+    let state = AccountState::verify(&contact.log, Some(*account))
+        .map_err(|e| VaultError { detail: format!("a stored account log: {e}") })?;
     Ok(Some(state.handle().clone()))
 }
 
 fn describe(vault: &dyn VaultRead, id: ConversationId) -> Result<Option<Conversation>, VaultError> {
     let (Some(head), Some(info)) = (vault.head(&id)?, vault.info(&id)?) else { return Ok(None) };
-    let state = GroupState::decode(&info.state).map_err(|_| VaultError { detail: "a group's state does not decode".into() })?;
+    let state =
+        GroupState::decode(&info.state).map_err(|_| VaultError { detail: "a group's state does not decode".into() })?;
     let (members, lock) = members(vault, &info, &state)?;
     let title = match &info.peer {
         Some(peer) => handle_of(&vault, peer)?.map_or_else(|| "?".to_owned(), |handle| handle.to_string()),
@@ -197,7 +212,8 @@ fn members(vault: &dyn VaultRead, info: &Info, state: &GroupState) -> Result<(Ve
             lock = Lock::Open(format!("{}: {alarm}.", account.handle()));
         }
         if account.device(&leaf.device).is_none() {
-            lock = Lock::Open(format!("{} has a device in here that their account log does not have.", account.handle()));
+            lock =
+                Lock::Open(format!("{} has a device in here that their account log does not have.", account.handle()));
         }
         match members.iter_mut().find(|member| member.account == leaf.account) {
             Some(member) => member.devices += 1,

@@ -3,7 +3,10 @@
 //! Records are CBOR with integer keys. A record that does not decode means a damaged vault and is an error, never skipped.
 
 use minicbor::{Decode, Encode};
-use stonechat_wire::{AccountId, AccountLog, BlobId, Bytes, ConversationId, DeviceId, EpochCaps, EpochId, Handle, LogEntry, Seq, Timestamp, decode, encode};
+use stonechat_wire::{
+    AccountId, AccountLog, BlobId, Bytes, ConversationId, DeviceId, EpochCaps, EpochId, Handle, LogEntry, Seq,
+    Timestamp, decode, encode,
+};
 use zeroize::Zeroizing;
 
 use crate::api::Status;
@@ -353,7 +356,11 @@ pub(crate) mod secret32 {
     use minicbor::{Decoder, Encoder};
     use zeroize::Zeroizing;
 
-    pub(crate) fn encode<C, W: Write>(secret: &Zeroizing<[u8; 32]>, e: &mut Encoder<W>, ctx: &mut C) -> Result<(), EncodeFailure<W::Error>> {
+    pub(crate) fn encode<C, W: Write>(
+        secret: &Zeroizing<[u8; 32]>,
+        e: &mut Encoder<W>,
+        ctx: &mut C,
+    ) -> Result<(), EncodeFailure<W::Error>> {
         stonechat_wire::codec::fixed::encode(&**secret, e, ctx)
     }
 
@@ -369,7 +376,11 @@ pub(crate) mod optional32 {
     use minicbor::encode::{Error as EncodeFailure, Write};
     use minicbor::{Decoder, Encoder};
 
-    pub(crate) fn encode<C, W: Write>(value: &Option<[u8; 32]>, e: &mut Encoder<W>, ctx: &mut C) -> Result<(), EncodeFailure<W::Error>> {
+    pub(crate) fn encode<C, W: Write>(
+        value: &Option<[u8; 32]>,
+        e: &mut Encoder<W>,
+        ctx: &mut C,
+    ) -> Result<(), EncodeFailure<W::Error>> {
         match value {
             Some(bytes) => stonechat_wire::codec::fixed::encode(bytes, e, ctx),
             None => e.null()?.ok(),
@@ -390,7 +401,14 @@ pub(crate) mod optional32 {
 /// Reads through a step's overlay or straight from the vault.
 pub(crate) trait Read {
     fn row(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, VaultError>;
-    fn rows(&self, table: Table, low: &[u8], high: &[u8], order: Order, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, VaultError>;
+    fn rows(
+        &self,
+        table: Table,
+        low: &[u8],
+        high: &[u8],
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, VaultError>;
 
     fn record<T: for<'b> Decode<'b, ()>>(&self, table: Table, key: &[u8]) -> Result<Option<T>, VaultError> {
         self.row(table, key)?.map(|bytes| parse(&bytes)).transpose()
@@ -445,7 +463,14 @@ impl Read for Txn<'_> {
     fn row(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, VaultError> {
         self.get(table, key)
     }
-    fn rows(&self, table: Table, low: &[u8], high: &[u8], order: Order, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, VaultError> {
+    fn rows(
+        &self,
+        table: Table,
+        low: &[u8],
+        high: &[u8],
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, VaultError> {
         self.range(table, low, high, order, limit)
     }
 }
@@ -454,7 +479,14 @@ impl Read for &dyn VaultRead {
     fn row(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, VaultError> {
         self.get(table, key)
     }
-    fn rows(&self, table: Table, low: &[u8], high: &[u8], order: Order, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, VaultError> {
+    fn rows(
+        &self,
+        table: Table,
+        low: &[u8],
+        high: &[u8],
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, VaultError> {
         self.range(table, low, high, order, limit)
     }
 }

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use ed25519_dalek::Signer as _;
 use stonechat_wire::limits::{KEY_PACKAGES_MAX, TOKENS_PER_REQUEST_MAX};
 use stonechat_wire::{
-    AuthChallenge, BlobId, Bytes, ClientFrame, ConversationId, ErrorCode, Failure, Handle, HelloReply, Lane, List, Push, Reply, Request, Seq,
-    ServerFrame, Timestamp, Token,
+    AuthChallenge, BlobId, Bytes, ClientFrame, ConversationId, ErrorCode, Failure, Handle, HelloReply, Lane, List,
+    Push, Reply, Request, Seq, ServerFrame, Timestamp, Token,
 };
 
 use crate::api::{CommandError, CommandId, Effect, Event, Link, Outcome};
@@ -18,7 +18,7 @@ use crate::limits::{KEY_PACKAGE_POOL, REPLY_TIMEOUT_MS, TOKEN_POOL};
 use crate::mls::{self, Mls};
 use crate::records::{ME, Read, Write};
 use crate::step::Ctx;
-use crate::vault::Table;
+use crate::vault::{Table, VaultError};
 use crate::{Core, CoreError, tokens};
 
 /// How long key packages are valid, in seconds: longer than any pool lasts, short enough that a forgotten one dies.
@@ -126,7 +126,13 @@ impl Core {
         ctx.effect(Effect::Send { link, frame: ClientFrame { id: state.next_id, request } });
     }
 
-    pub(crate) fn connected(&mut self, ctx: &mut Ctx<'_>, link: Link, host: String, hello: &HelloReply) -> Result<(), CoreError> {
+    pub(crate) fn connected(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        link: Link,
+        host: String,
+        hello: &HelloReply,
+    ) -> Result<(), CoreError> {
         *self.session.link(link) = LinkState {
             connected: true,
             host,
@@ -195,7 +201,10 @@ impl Core {
                 device: me.record.device,
             };
             let signature = me.signing.sign(&challenge.signed_bytes()).to_bytes();
-            (Request::Authenticate { account: me.account(), device: me.record.device, signature }, Pending::Authenticate)
+            (
+                Request::Authenticate { account: me.account(), device: me.record.device, signature },
+                Pending::Authenticate,
+            )
         } else {
             (Request::CreateAccount { genesis: me.record.genesis.clone() }, Pending::CreateAccount)
         };
@@ -240,7 +249,10 @@ impl Core {
 
     /// The server said something that makes no sense here. Its connection is closed and opened anew.
     pub(crate) fn misbehaved(&mut self, ctx: &mut Ctx<'_>, link: Link) -> Result<(), CoreError> {
-        ctx.refused(None, "the server sent something that does not fit; the connection was closed and will be opened anew");
+        ctx.refused(
+            None,
+            "the server sent something that does not fit; the connection was closed and will be opened anew",
+        );
         ctx.disconnect(link);
         Ok(())
     }
@@ -269,7 +281,9 @@ impl Core {
             }
             (Pending::ConfigureInbox, Reply::Done) => self.session.inbox_configured = true,
             (Pending::AckInbox | Pending::Unfollow, Reply::Done) => {}
-            (Pending::Tokens(blinding), Reply::Tokens { evaluated, proof }) => self.tokens_issued(ctx, blinding, &evaluated, &proof)?,
+            (Pending::Tokens(blinding), Reply::Tokens { evaluated, proof }) => {
+                self.tokens_issued(ctx, blinding, &evaluated, &proof)?
+            }
             (Pending::LookUp { handle }, Reply::Account(log)) => self.looked_up(ctx, &handle, &log)?,
             (Pending::TakeKeyPackages { conversation, account }, Reply::KeyPackages(packages)) => {
                 self.key_packages_taken(ctx, conversation, account, &packages)?;
@@ -287,7 +301,9 @@ impl Core {
             }
             (Pending::PostEnvelope(id), Reply::Done) => self.envelope_posted(ctx, id),
             (Pending::AppendBlob(id), Reply::Done) => self.chunk_stored(ctx, id)?,
-            (Pending::ReadBlob { conversation, chunk }, Reply::Chunk { bytes }) => self.chunk_read(ctx, conversation, chunk, &bytes)?,
+            (Pending::ReadBlob { conversation, chunk }, Reply::Chunk { bytes }) => {
+                self.chunk_read(ctx, conversation, chunk, &bytes)?
+            }
             (pending, _) => {
                 let link = pending.link();
                 return self.misbehaved(ctx, link);
@@ -325,10 +341,14 @@ impl Core {
                 self.session.last_resort = true;
             }
             Pending::LookUp { handle } => self.look_up_failed(ctx, &handle, failure),
-            Pending::TakeKeyPackages { conversation, account } => self.key_packages_refused(ctx, conversation, account, failure)?,
+            Pending::TakeKeyPackages { conversation, account } => {
+                self.key_packages_refused(ctx, conversation, account, failure)?
+            }
             Pending::CreateConversation(id) => self.creation_refused(ctx, id, failure)?,
             Pending::AppendCommit(id) => self.commit_refused(ctx, id, failure)?,
-            Pending::AppendMessage { conversation, number, .. } => self.message_refused(ctx, conversation, number, failure),
+            Pending::AppendMessage { conversation, number, .. } => {
+                self.message_refused(ctx, conversation, number, failure)
+            }
             Pending::Follow { conversation, epoch } => self.follow_refused(ctx, conversation, epoch, failure)?,
             Pending::PostEnvelope(id) => self.envelope_refused(ctx, id, failure)?,
             Pending::AppendBlob(id) => self.blob_refused(ctx, id, failure)?,
@@ -353,7 +373,8 @@ impl Core {
         if !self.session.device.ready {
             return Ok(());
         }
-        if !self.session.inbox_configured && !self.session.waits(Link::Device, |p| matches!(p, Pending::ConfigureInbox)) {
+        if !self.session.inbox_configured && !self.session.waits(Link::Device, |p| matches!(p, Pending::ConfigureInbox))
+        {
             let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("logged in as nobody".into()))?;
             let contacts = List::new(vec![me.contact_capability().hash()]).expect("one is within bounds");
             self.ask(ctx, Link::Device, Request::ConfigureInbox { contacts, strangers: true }, Pending::ConfigureInbox);
@@ -363,7 +384,10 @@ impl Core {
             self.publish_key_packages(ctx)?;
         }
         let few = ctx.txn.prefixed(Table::Token, &[], TOKEN_POOL)?.len() < TOKEN_POOL / 2;
-        if few && ctx.now >= self.session.no_tokens_before && !self.session.waits(Link::Device, |p| matches!(p, Pending::Tokens(_))) {
+        if few
+            && ctx.now >= self.session.no_tokens_before
+            && !self.session.waits(Link::Device, |p| matches!(p, Pending::Tokens(_)))
+        {
             let (blinded, blinding) = tokens::blind(ctx.rng, TOKEN_POOL.min(TOKENS_PER_REQUEST_MAX));
             let blinded = List::new(blinded).expect("within TOKENS_PER_REQUEST_MAX");
             self.ask(ctx, Link::Device, Request::IssueTokens { blinded }, Pending::Tokens(blinding));
@@ -378,14 +402,19 @@ impl Core {
         let (leaf, now) = (me.leaf(), ctx.now.0);
         let mls = Mls::new(&mut ctx.txn, ctx.rng);
         let make = |last_resort| {
-            mls::generate_key_package(&mls, &me.signer, leaf, now, KEY_PACKAGE_LIFETIME_SECS, last_resort).map_err(mls_bug).and_then(|bytes| {
-                Bytes::new(bytes).map_err(|_| CoreError::Bug("a key package over its bound".into()))
-            })
+            mls::generate_key_package(&mls, &me.signer, leaf, now, KEY_PACKAGE_LIFETIME_SECS, last_resort)
+                .map_err(mls_bug)
+                .and_then(|bytes| Bytes::new(bytes).map_err(|_| CoreError::Bug("a key package over its bound".into())))
         };
         let packages = (0..missing).map(|_| make(false)).collect::<Result<Vec<_>, _>>()?;
         let last_resort = if want_last_resort { Some(make(true)?) } else { None };
         let packages = List::new(packages).map_err(|_| CoreError::Bug("too many key packages".into()))?;
-        self.ask(ctx, Link::Device, Request::PublishKeyPackages { packages, last_resort }, Pending::Publish { last_resort: want_last_resort });
+        self.ask(
+            ctx,
+            Link::Device,
+            Request::PublishKeyPackages { packages, last_resort },
+            Pending::Publish { last_resort: want_last_resort },
+        );
         Ok(())
     }
 
@@ -450,6 +479,34 @@ impl Pending {
     }
 }
 
-pub(crate) fn mls_bug(error: impl std::fmt::Display) -> CoreError {
-    CoreError::Bug(format!("MLS: {error}"))
+/// What a failure of MLS on our own data means: the vault, or a fault of ours.
+pub(crate) fn mls_bug(error: impl Into<MlsFailure>) -> CoreError {
+    match error.into() {
+        MlsFailure::Vault(error) => CoreError::Vault(error),
+        MlsFailure::Bug(why) => CoreError::Bug(format!("MLS: {why}")),
+    }
+}
+
+/// The two causes that matter to whoever called MLS.
+pub(crate) enum MlsFailure {
+    Vault(VaultError),
+    Bug(String),
+}
+
+impl From<mls::MlsError> for MlsFailure {
+    fn from(error: mls::MlsError) -> Self {
+        match error {
+            mls::MlsError::Storage(error) => Self::Vault(error),
+            other => Self::Bug(other.to_string()),
+        }
+    }
+}
+
+impl From<mls::KeyPackageError> for MlsFailure {
+    fn from(error: mls::KeyPackageError) -> Self {
+        match error {
+            mls::KeyPackageError::Storage(error) => Self::Vault(error),
+            other => Self::Bug(other.to_string()),
+        }
+    }
 }

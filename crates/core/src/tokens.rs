@@ -75,7 +75,12 @@ pub fn blind(rng: &mut (impl RngCore + CryptoRng + ?Sized), n: usize) -> (Vec<El
 /// # Errors
 /// [`TokenError`]: the server misbehaves.
 #[expect(clippy::needless_pass_by_value, reason = "a blinding is used once")]
-pub fn finish(blinding: Blinding, token_key: &[u8; 32], evaluated: &[Element], proof: &[u8; 64]) -> Result<Vec<Token>, TokenError> {
+pub fn finish(
+    blinding: Blinding,
+    token_key: &[u8; 32],
+    evaluated: &[Element],
+    proof: &[u8; 64],
+) -> Result<Vec<Token>, TokenError> {
     let expected = blinding.clients.len();
     if evaluated.len() != expected {
         return Err(TokenError::Count { expected, found: evaluated.len() });
@@ -87,7 +92,8 @@ pub fn finish(blinding: Blinding, token_key: &[u8; 32], evaluated: &[Element], p
         .map(|element| EvaluationElement::<Ristretto255>::deserialize(&element.0))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| TokenError::Malformed)?;
-    let outputs = VoprfClient::batch_finalize(&blinding.nonces, &blinding.clients, &elements, &proof, key).map_err(|_| TokenError::OtherKey)?;
+    let outputs = VoprfClient::batch_finalize(&blinding.nonces, &blinding.clients, &elements, &proof, key)
+        .map_err(|_| TokenError::OtherKey)?;
     blinding
         .nonces
         .iter()
@@ -118,7 +124,8 @@ mod tests {
 
     /// As a server answers.
     fn issue(server: &VoprfServer<Ristretto255>, blinded: &[Element]) -> (Vec<Element>, [u8; 64]) {
-        let blinded: Vec<_> = blinded.iter().map(|e| BlindedElement::<Ristretto255>::deserialize(&e.0).unwrap()).collect();
+        let blinded: Vec<_> =
+            blinded.iter().map(|e| BlindedElement::<Ristretto255>::deserialize(&e.0).unwrap()).collect();
         let answer = server.batch_blind_evaluate(&mut rng(), &blinded).unwrap();
         (answer.messages.iter().map(|e| Element(e.serialize().into())).collect(), answer.proof.serialize().into())
     }

@@ -146,7 +146,14 @@ impl<'v> Txn<'v> {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn range(&self, table: Table, low: &[u8], high: &[u8], order: Order, limit: usize) -> Result<Vec<Row>, VaultError> {
+    pub fn range(
+        &self,
+        table: Table,
+        low: &[u8],
+        high: &[u8],
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<Row>, VaultError> {
         let upper = match (high.is_empty(), next_table(table)) {
             (false, _) => Bound::Excluded((table, high.to_vec())),
             (true, Some(next)) => Bound::Excluded((next, Vec::new())),

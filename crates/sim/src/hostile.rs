@@ -4,7 +4,9 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 use stonechat_wire::limits::ENTRY_BYTES_MAX;
 use stonechat_wire::message::Page;
-use stonechat_wire::{Bytes, CapabilityHash, ClientFrame, Entry, EntryKind, EpochCaps, List, Push, Reply, Request, ServerFrame};
+use stonechat_wire::{
+    Bytes, CapabilityHash, ClientFrame, Entry, EntryKind, EpochCaps, List, Push, Reply, Request, ServerFrame,
+};
 
 /// One kind of misbehaviour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +48,9 @@ impl Tamper {
     pub fn of_server(&mut self, client: usize, mut frame: ServerFrame, rng: &mut ChaCha20Rng) -> Vec<ServerFrame> {
         if client == self.victim && self.strikes(rng) {
             match &mut frame {
-                ServerFrame::Push(Push::Entries { page, .. }) | ServerFrame::Reply(_, Reply::Following(page)) => self.page(page, rng),
+                ServerFrame::Push(Push::Entries { page, .. }) | ServerFrame::Reply(_, Reply::Following(page)) => {
+                    self.page(page, rng)
+                }
                 _ => {}
             }
         }

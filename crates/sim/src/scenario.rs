@@ -130,7 +130,10 @@ impl Run {
                 }
             }
             70..76 => {
-                let command = self.world.command(who, Command::CreateGroup { name: format!("group {}", self.groups.len()), members: vec![other_handle] });
+                let command = self.world.command(
+                    who,
+                    Command::CreateGroup { name: format!("group {}", self.groups.len()), members: vec![other_handle] },
+                );
                 self.world.run_ms(1_000);
                 if let Some(Ok(Outcome::Conversation(id))) = self.world.clients[who].finished.get(&command) {
                     self.groups.push(*id);
@@ -199,7 +202,10 @@ impl Run {
             for conversation in query::conversations(&client.vault).unwrap_or_default() {
                 let members: Vec<_> = conversation.members.iter().map(|member| member.handle.to_string()).collect();
                 let (id, title) = (conversation.id, conversation.title);
-                lines.push(format!("{}: {id:?} {title:?} {members:?} {:?} {:?}", client.handle, conversation.active, conversation.notice));
+                lines.push(format!(
+                    "{}: {id:?} {title:?} {members:?} {:?} {:?}",
+                    client.handle, conversation.active, conversation.notice
+                ));
             }
             lines.extend(client.events.iter().filter_map(|event| match event {
                 Event::Refused { conversation, what } => Some(format!("{}: {conversation:?} {what}", client.handle)),
@@ -210,7 +216,12 @@ impl Run {
     }
 
     fn refusals(&self) -> usize {
-        self.world.clients.iter().flat_map(|client| &client.events).filter(|event| matches!(event, Event::Refused { .. })).count()
+        self.world
+            .clients
+            .iter()
+            .flat_map(|client| &client.events)
+            .filter(|event| matches!(event, Event::Refused { .. }))
+            .count()
     }
 
     /// `server_lied`: what it hid may be missing, but then it was noticed. `villain`: a member who cheated may lose.
@@ -230,7 +241,9 @@ impl Run {
                 let name = NAMES[*who];
                 let mut seen = BTreeSet::new();
                 for message in transcript {
-                    let Body::Text(text) = &message.body else { return wrong(format!("{name} shows something that nobody wrote")) };
+                    let Body::Text(text) = &message.body else {
+                        return wrong(format!("{name} shows something that nobody wrote"));
+                    };
                     if !seen.insert(text) {
                         return wrong(format!("{name} shows \"{text}\" twice in {id}"));
                     }
@@ -256,7 +269,12 @@ impl Run {
     }
 
     /// Every transcript is a run of the longest one, and those who are still in it have its end.
-    fn same_transcript(&self, id: &ConversationId, transcripts: &[(usize, bool, Vec<Message>)], villain: Option<usize>) -> Result<(), Violation> {
+    fn same_transcript(
+        &self,
+        id: &ConversationId,
+        transcripts: &[(usize, bool, Vec<Message>)],
+        villain: Option<usize>,
+    ) -> Result<(), Violation> {
         let shown = |messages: &[Message]| -> Vec<String> {
             let delivered = messages.iter().filter(|m| m.status != Status::Failed && m.status != Status::Queued);
             delivered.map(|m| format!("{:?}", (m.id, &m.sender_handle))).collect()
@@ -273,10 +291,16 @@ impl Run {
             let Some(at) = run else {
                 let texts = |m: &[Message]| m.iter().map(|m| format!("{:?}", m)).collect::<Vec<_>>().join("\n  ");
                 let longest = honest().max_by_key(|(_, _, m)| shown(m).len()).map(|(w, _, m)| (NAMES[*w], texts(m)));
-                return Err(Violation(format!("{name} shows another transcript of {id}:\n  {}\nthan {longest:?}", texts(messages))));
+                return Err(Violation(format!(
+                    "{name} shows another transcript of {id}:\n  {}\nthan {longest:?}",
+                    texts(messages)
+                )));
             };
             if *active && at + mine.len() != whole.len() {
-                return Err(Violation(format!("{name} lacks the last {} messages of {id}", whole.len() - at - mine.len())));
+                return Err(Violation(format!(
+                    "{name} lacks the last {} messages of {id}",
+                    whole.len() - at - mine.len()
+                )));
             }
         }
         Ok(())

@@ -261,7 +261,9 @@ impl World {
             Happening::ToClient { client, link, connection, bytes } => {
                 if self.is_current(client, link, connection) {
                     match decode::<ServerFrame>(&bytes) {
-                        Ok(ServerFrame::Hello(hello)) => self.input(client, Input::Connected { link, host: "sim".into(), hello }),
+                        Ok(ServerFrame::Hello(hello)) => {
+                            self.input(client, Input::Connected { link, host: "sim".into(), hello })
+                        }
                         Ok(frame) => self.input(client, Input::Frame { link, frame }),
                         Err(_) => self.schedule(0, Happening::Broken { client, link, connection }),
                     }
@@ -298,7 +300,8 @@ impl World {
             Ok(hello) => ServerFrame::Hello(hello),
             Err(failure) => ServerFrame::Closing(failure),
         };
-        let state = Connection { number: connection, session: Some(session), to_server_at: self.now, to_client_at: self.now };
+        let state =
+            Connection { number: connection, session: Some(session), to_server_at: self.now, to_client_at: self.now };
         self.clients[client].links.insert(link, state);
         self.send_to_client(client, link, &hello);
     }
@@ -337,7 +340,9 @@ impl World {
         let Ok(ClientFrame { id, request }) = decode::<ClientFrame>(bytes) else {
             return self.schedule(0, Happening::Broken { client, link, connection });
         };
-        let Some(mut session) = self.clients[client].links.get_mut(&link).and_then(|c| c.session.take()) else { return };
+        let Some(mut session) = self.clients[client].links.get_mut(&link).and_then(|c| c.session.take()) else {
+            return;
+        };
         let answer = self
             .services
             .handle(&mut session, self.now, &mut self.rng, request)
@@ -356,9 +361,14 @@ impl World {
     fn push_to_everybody(&mut self) {
         for client in 0..self.clients.len() {
             for link in [Link::Device, Link::Anonymous] {
-                let Some(mut session) = self.clients[client].links.get_mut(&link).and_then(|c| c.session.take()) else { continue };
-                let pushes: Result<_, Failure> =
-                    self.services.pushes(&mut session, self.now).now_or_never().expect("the memory log completes at once");
+                let Some(mut session) = self.clients[client].links.get_mut(&link).and_then(|c| c.session.take()) else {
+                    continue;
+                };
+                let pushes: Result<_, Failure> = self
+                    .services
+                    .pushes(&mut session, self.now)
+                    .now_or_never()
+                    .expect("the memory log completes at once");
                 if let Some(state) = self.clients[client].links.get_mut(&link) {
                     state.session = Some(session);
                 }

@@ -236,7 +236,9 @@ impl AccountState {
         let body = body(index, entry)?;
         let (previous, second) = match &body {
             LogBody::Genesis { .. } => return Err(AccountLogError::Broken { index }),
-            LogBody::AddDevice { previous, device, .. } => (previous, Some((Signer::Device(device.id), device.signature))),
+            LogBody::AddDevice { previous, device, .. } => {
+                (previous, Some((Signer::Device(device.id), device.signature)))
+            }
             LogBody::RevokeDevice { previous, .. } => (previous, None),
             LogBody::RotateRecovery { previous, recovery, .. } => (previous, Some((Signer::Recovery, *recovery))),
         };
@@ -343,8 +345,11 @@ mod tests {
 
     fn device(n: u8) -> Device {
         let secret = SigningKey::from_bytes(&[n; 32]);
-        let keys =
-            DeviceKeys { id: DeviceId([n; 16]), signature: secret.verifying_key().to_bytes(), inbox: [n; INBOX_KEY_BYTES] };
+        let keys = DeviceKeys {
+            id: DeviceId([n; 16]),
+            signature: secret.verifying_key().to_bytes(),
+            inbox: [n; INBOX_KEY_BYTES],
+        };
         Device { keys, secret }
     }
 
@@ -384,7 +389,11 @@ mod tests {
         let b = add(&r, (Signer::Recovery, &recovery()), &three);
         let next = SigningKey::from_bytes(&[201; 32]);
         let rotate = LogEntry::sign(
-            &LogBody::RotateRecovery { previous: b.hash(), recovery: next.verifying_key().to_bytes(), at: Timestamp(4) },
+            &LogBody::RotateRecovery {
+                previous: b.hash(),
+                recovery: next.verifying_key().to_bytes(),
+                at: Timestamp(4),
+            },
             &[(Signer::Device(three.keys.id), &three.secret), (Signer::Recovery, &next)],
         );
         let log = log(vec![g.clone(), a, r, b, rotate]);
@@ -407,7 +416,10 @@ mod tests {
         let a = add(&g, (Signer::Device(one.keys.id), &one.secret), &two);
         let r = revoke(&a, (Signer::Device(one.keys.id), &one.secret), two.keys.id);
         let ghost = add(&r, (Signer::Device(two.keys.id), &two.secret), &three);
-        assert_eq!(AccountState::verify(&log(vec![g, a, r, ghost]), None), Err(AccountLogError::Signature { index: 3 }));
+        assert_eq!(
+            AccountState::verify(&log(vec![g, a, r, ghost]), None),
+            Err(AccountLogError::Signature { index: 3 })
+        );
     }
 
     #[test]

@@ -103,9 +103,11 @@ mod tests {
         let caps = EpochCaps { read: CapabilityHash([1; 32]), write: CapabilityHash([2; 32]) };
         let id = epoch_id(&EpochId([0; 32]), b"blob", &caps);
         let swapped = EpochCaps { read: caps.write, write: caps.read };
-        for other in
-            [epoch_id(&EpochId([9; 32]), b"blob", &caps), epoch_id(&EpochId([0; 32]), b"blo", &caps), epoch_id(&EpochId([0; 32]), b"blob", &swapped)]
-        {
+        for other in [
+            epoch_id(&EpochId([9; 32]), b"blob", &caps),
+            epoch_id(&EpochId([0; 32]), b"blo", &caps),
+            epoch_id(&EpochId([0; 32]), b"blob", &swapped),
+        ] {
             assert_ne!(id, other);
         }
     }

@@ -20,11 +20,12 @@ pub use account::{AccountLog, AccountLogError, AccountState, DeviceKeys, LogBody
 pub use codec::{Bytes, DecodeError, List, decode, decode_canonical, encode};
 pub use conversation::{EntryKind, EpochCaps, LogRecord, epoch_id, first_epoch_id};
 pub use ids::{
-    AccountId, BlobId, Capability, CapabilityHash, ConversationId, DeviceId, EpochId, Handle, HandleError, Seq, Timestamp,
+    AccountId, BlobId, Capability, CapabilityHash, ConversationId, DeviceId, EpochId, Handle, HandleError, Seq,
+    Timestamp,
 };
 pub use message::{
-    Admission, AuthChallenge, ClientFrame, Entry, Envelope, ErrorCode, Failure, Hello, HelloReply, Lane, Push, Reply, Request,
-    ServerFrame, Token,
+    Admission, AuthChallenge, ClientFrame, Entry, Envelope, ErrorCode, Failure, Hello, HelloReply, Lane, Push, Reply,
+    Request, ServerFrame, Token,
 };
 
 /// The protocol version that this crate speaks. It is the first number of the first frame.

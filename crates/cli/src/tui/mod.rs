@@ -124,22 +124,25 @@ impl Shell {
         theme: Theme,
         mut screen: Screen,
     ) -> Result<(), Failure> {
-        let mut keys = EventStream::new();
+        let mut keys = self.keys();
         let mut events: Events = self.events();
         let mut stop = std::pin::pin!(crate::stop_asked());
         let mut minute = tokio::time::interval(Duration::from_secs(30));
         loop {
             self.refresh();
             self.draw(&mut screen, theme)?;
+            if let Some(action) = self.app.reached_top() {
+                self.act(action);
+            }
             tokio::select! {
                 () = &mut stop => return Ok(()),
-                key = keys.next() => {
+                key = keys.recv() => {
                     let Some(key) = key else { return Ok(()) };
                     if self.terminal(key?) {
                         return Ok(());
                     }
                     // A paste without brackets comes as many keys: draw once.
-                    while let Some(Some(key)) = keys.next().now_or_never() {
+                    while let Ok(key) = keys.try_recv() {
                         if self.terminal(key?) {
                             return Ok(());
                         }
@@ -170,6 +173,20 @@ impl Shell {
                 _ = minute.tick() => {}
             }
         }
+    }
+
+    /// What the terminal says, on a channel: the stream itself must always be polled by the same task.
+    fn keys(&mut self) -> mpsc::Receiver<io::Result<TerminalEvent>> {
+        let (sender, receiver) = mpsc::channel(KEYS_MAX);
+        self.tasks.spawn(async move {
+            let mut terminal = EventStream::new();
+            while let Some(event) = terminal.next().await {
+                if sender.send(event).await.is_err() {
+                    return;
+                }
+            }
+        });
+        receiver
     }
 
     fn events(&mut self) -> Events {
@@ -405,6 +422,8 @@ fn leave() {
     let _ = disable_raw_mode();
 }
 
+/// Keys that wait for the loop.
+const KEYS_MAX: usize = 1_024;
 /// News on their way to the loop.
 const NEWS_MAX: usize = 256;
 /// Texts on their way to the vault.

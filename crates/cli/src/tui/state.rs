@@ -199,6 +199,8 @@ pub(crate) struct App {
     pub pinned: Option<MessageId>,
     /// Screen lines scrolled up from there. The view bounds it.
     pub scroll: usize,
+    /// The oldest message that was read is on the screen, told by the view.
+    pub at_top: bool,
     /// Lines of messages on the screen, told by the view.
     pub page: usize,
     /// Drafts by what they are for.

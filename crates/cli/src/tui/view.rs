@@ -137,7 +137,7 @@ impl View<'_> {
         }
         if app.conversations.is_empty() && height > lines.len() + 2 {
             lines.push(Line::default());
-            for hint in ["No conversations yet.", "Press n to write to somebody."] {
+            for hint in ["No conversations yet.", "Press n to write."] {
                 lines.push(Line::styled(fit(&format!(" {hint}"), width).into_owned(), self.dim()));
             }
         }
@@ -241,7 +241,7 @@ impl View<'_> {
         if let Some(notice) = &conversation.notice {
             say(notice, warn);
         }
-        if !conversation.active {
+        if !conversation.active && conversation.notice.is_none() {
             say("You are no longer in this group.", warn);
         }
         head
@@ -305,7 +305,8 @@ impl View<'_> {
             lines += block.len();
             blocks.push(block);
         }
-        if lines < height + app.scroll {
+        app.at_top = lines < height + app.scroll;
+        if app.at_top {
             app.scroll = lines.saturating_sub(height);
         }
         let all: Vec<Line<'static>> = blocks.into_iter().rev().flatten().collect();

@@ -18,8 +18,12 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::start_at("127.0.0.1:0").await
+    }
+
+    pub(crate) async fn start_at(listen: &str) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let (process, url) = serve(data.path(), "127.0.0.1:0").await;
+        let (process, url) = serve(data.path(), listen).await;
         Self { data, process, url }
     }
 

@@ -58,7 +58,10 @@ struct Draft {
 impl World {
     fn new() -> Self {
         let states: Vec<_> = (1..=5).map(person).collect();
-        Self { people: states.iter().map(AccountState::id).collect(), logs: states.into_iter().map(|s| (s.id(), s)).collect() }
+        Self {
+            people: states.iter().map(AccountState::id).collect(),
+            logs: states.into_iter().map(|s| (s.id(), s)).collect(),
+        }
     }
 
     fn id(&self, who: usize) -> AccountId {
@@ -68,7 +71,11 @@ impl World {
     /// A device of somebody: 0 and 1 are valid, 2 is revoked.
     fn device(&self, who: usize, which: u8) -> NewLeaf {
         let n = u8::try_from(who + 1).unwrap() * 10 + which;
-        NewLeaf::from_parts(self.id(who), DeviceId([n; 16]), SigningKey::from_bytes(&[n; 32]).verifying_key().to_bytes())
+        NewLeaf::from_parts(
+            self.id(who),
+            DeviceId([n; 16]),
+            SigningKey::from_bytes(&[n; 32]).verifying_key().to_bytes(),
+        )
     }
 
     fn leaf(&self, index: u32, who: usize, which: u8) -> PolicyLeaf {
@@ -288,7 +295,10 @@ fn giving_ownership_away_makes_the_giver_an_admin() {
     let w = World::new();
     let draft = w.group(ALICE).state(|state| state.set_role(w.id(ALICE), w.id(CAROL), Role::Owner));
     let roles = roles_effective(&draft.after, &places(&draft.members));
-    assert_eq!([ALICE, BOB, CAROL, DAVE].map(|n| roles[&w.id(n)]), [Role::Admin, Role::Admin, Role::Owner, Role::Member]);
+    assert_eq!(
+        [ALICE, BOB, CAROL, DAVE].map(|n| roles[&w.id(n)]),
+        [Role::Admin, Role::Admin, Role::Owner, Role::Member]
+    );
 }
 
 #[test]
@@ -435,7 +445,10 @@ fn a_state_has_these_bytes() {
     let group = hex::encode(GroupState::group("hi".into(), AccountId([1; 32])).encode());
     assert_eq!(group, format!("a400010182018002626869 03a15820{}02", "01".repeat(32)).replace(' ', ""));
     let direct = hex::encode(GroupState::direct(AccountId([1; 32]), AccountId([2; 32])).encode());
-    assert_eq!(direct, format!("a40001018200818258 20{}5820{}026003a0", "01".repeat(32), "02".repeat(32)).replace(' ', ""));
+    assert_eq!(
+        direct,
+        format!("a40001018200818258 20{}5820{}026003a0", "01".repeat(32), "02".repeat(32)).replace(' ', "")
+    );
 }
 
 #[test]

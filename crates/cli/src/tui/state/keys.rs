@@ -4,8 +4,8 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use stonechat_client::{ConversationId, Handle, Role, Target};
 
 use super::{Action, App, Dialog, Entry, Focus, Form, FormKind, MESSAGES_MAX, Open, PAGE_MESSAGES, form};
-use crate::limits::{GROUP_NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::tui::editor::{Editor, Move};
+use stonechat_client::{GROUP_NAME_BYTES_MAX, TEXT_BYTES_MAX};
 
 impl App {
     /// Takes a key.
@@ -94,9 +94,12 @@ impl App {
         actions
     }
 
-    /// The view shows the oldest message that was read: read older ones.
+    /// After drawing: reads older messages when the oldest that was read is on the screen.
     pub(crate) fn reached_top(&mut self) -> Option<Action> {
         let Open::Conversation(conversation) = self.open else { return None };
+        if !self.at_top || self.pinned.is_none() {
+            return None;
+        }
         // Off until the answer is here, so that each page is asked for once.
         std::mem::take(&mut self.more)
             .then(|| Action::Load { conversation, limit: (self.loaded + PAGE_MESSAGES).min(MESSAGES_MAX) })

@@ -106,6 +106,9 @@ fn reaching_the_top_asks_for_older_messages_once() {
     let mut app = opened();
     assert_eq!(app.reached_top(), None, "all are here");
     app.more = true;
+    assert_eq!(app.reached_top(), None, "not there yet");
+    press(&mut app, KeyCode::PageUp);
+    app.at_top = true;
     assert_eq!(app.reached_top(), Some(Action::Load { conversation: conversation_id(1), limit: 2 * PAGE_MESSAGES }));
     assert_eq!(app.reached_top(), None);
 }

@@ -2,7 +2,8 @@
 //!
 //! One thread writes (group commit, fsync before the acknowledgement), some read, one moves the write-ahead log into the
 //! database. Deleted bytes are overwritten with zeros (`secure_delete`): a disk that is taken later shows only what
-//! was still there. What a disk's own firmware keeps of overwritten blocks is beyond this store.
+//! was still there. What a disk's own firmware keeps of overwritten blocks is beyond this store. The database file does
+//! not shrink: what was freed is used again.
 //!
 //! The data directory has `store.db`, SQLite's `store.db-wal` and `store.db-shm` beside it, and `store.lock`, which a
 //! running server holds locked. Nothing else in the process may open them: closing any handle of a file drops all of the

@@ -1,0 +1,188 @@
+//! The real programs: a `stonechatd` process, and homes that `stonechat` runs on.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A running `stonechatd` with its folder; killed when dropped.
+pub(crate) struct Server {
+    dir: TempDir,
+    address: SocketAddr,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Starts one on a port of its own, logging everything that it ever logs to [`Server::log`].
+    pub(crate) fn start() -> Self {
+        let dir = TempDir::new().unwrap();
+        std::fs::write(dir.path().join("config.toml"), "[log]\nlevel = \"trace\"\n").unwrap();
+        let mut server = Self { dir, address: "127.0.0.1:0".parse().unwrap(), child: None };
+        server.run();
+        server
+    }
+
+    /// Starts the process, on the same port and folder as before.
+    pub(crate) fn run(&mut self) {
+        let log = File::options().create(true).append(true).open(self.log()).unwrap();
+        let mut command = Command::new(program("stonechatd"));
+        command.arg("serve").arg("--config").arg(self.dir.path().join("config.toml"));
+        command.arg("--data").arg(self.data()).arg("--listen").arg(self.address.to_string());
+        command.env(MARK_OF_THE_PROCESS.0, MARK_OF_THE_PROCESS.1);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on http://").expect("the server says where it listens");
+        self.address = address.parse().unwrap();
+        self.child = Some(child);
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// The process, while it runs.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// All that it keeps.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// All that it logged.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// What the server's process has in its environment, and so in its memory.
+pub(crate) const MARK_OF_THE_PROCESS: (&str, &str) = ("STONECHAT_TEST_MARK", "in-the-memory-of-this-process");
+
+/// An account's folder.
+pub(crate) struct Home {
+    dir: TempDir,
+    /// `@` and the name.
+    pub(crate) handle: String,
+    /// What `signup` answered.
+    pub(crate) signed_up: Value,
+}
+
+impl Home {
+    /// Makes an account.
+    pub(crate) fn sign_up(handle: &str, server: SocketAddr) -> Self {
+        let mut home = Self { dir: TempDir::new().unwrap(), handle: handle.into(), signed_up: Value::Null };
+        home.signed_up = home.ok(&["signup", handle, "--server", &format!("http://{server}")]).remove(0);
+        home
+    }
+
+    /// The program on this home. Nothing of the tester's own environment reaches it; without a session there is no
+    /// keyring, so the key goes into a file.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(program("stonechat"));
+        command.args(args).arg("--json").env("STONECHAT_HOME", self.dir.path().join("home"));
+        for name in ["STONECHAT_PASSPHRASE", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"] {
+            command.env_remove(name);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// What a command prints, or what it complains of.
+    pub(crate) fn run(&self, args: &[&str]) -> Result<Vec<Value>, String> {
+        let output = self.command(args).output().expect("stonechat runs");
+        if !output.status.success() {
+            return Err(format!("{} {args:?}: {}", self.handle, String::from_utf8_lossy(&output.stderr)));
+        }
+        let lines = String::from_utf8(output.stdout).unwrap();
+        Ok(lines.lines().map(|line| serde_json::from_str(line).expect(line)).collect())
+    }
+
+    /// What a command prints; must succeed.
+    #[track_caller]
+    pub(crate) fn ok(&self, args: &[&str]) -> Vec<Value> {
+        self.run(args).unwrap_or_else(|complaint| panic!("{complaint}"))
+    }
+
+    /// Everything said in a conversation, oldest first: sender, id, text.
+    pub(crate) fn transcript(&self, target: &str) -> Vec<(String, String, String)> {
+        let field = |line: &Value| line.as_str().unwrap().to_owned();
+        let lines = self.run(&["read", target, "--limit", "100000"]).unwrap_or_default();
+        lines.iter().map(|l| (field(&l["sender"]), field(&l["id"]), field(&l["body"]["text"]))).collect()
+    }
+}
+
+/// Alice opens a conversation with Bob, who accepts, and a group with both others, who join. The group's id.
+pub(crate) fn befriend([alice, bob, carol]: [&Home; 3], greeting: &str, group: &str) -> String {
+    alice.ok(&["send", &bob.handle, greeting]);
+    eventually("the request arrives", || bob.ok(&["requests"]).len() == 1);
+    bob.ok(&["accept", &alice.handle]);
+    eventually("the greeting arrives", || bob.transcript(&alice.handle).iter().any(|line| line.2 == greeting));
+    let made = alice.ok(&["group", "create", group, &bob.handle, &carol.handle]);
+    let id = made[0]["conversation"].as_str().unwrap().to_owned();
+    for home in [bob, carol] {
+        eventually("they join the group", || {
+            if home.ok(&["requests"]).iter().any(|request| request["kind"] == "group") {
+                home.ok(&["accept", &alice.handle]);
+            }
+            home.ok(&["conversations"]).iter().any(|conversation| conversation["title"] == group)
+        });
+    }
+    id
+}
+
+/// Tries until it holds.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A program of this workspace, built if need be into the folder that this test was built into. `STONECHAT_BIN_DIR` names
+/// a folder that has them already.
+fn program(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| std::env::var_os("STONECHAT_BIN_DIR").map_or_else(built, PathBuf::from));
+    folder.join(name)
+}
+
+fn built() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let [_, folder, target] = test.ancestors().skip(1).take(3).collect::<Vec<&Path>>()[..] else {
+        panic!("{} is not in a target folder", test.display());
+    };
+    let profile = folder.file_name().unwrap().to_str().unwrap();
+    let profile = if profile == "debug" { "dev" } else { profile };
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "-p", "stonechat-server", "-p", "stonechat-cli", "--bins", "--profile", profile]);
+    build.arg("--target-dir").arg(target).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    assert!(build.status().expect("cargo runs").success(), "stonechatd and stonechat build");
+    folder.to_owned()
+}
