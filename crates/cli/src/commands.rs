@@ -12,14 +12,13 @@ use futures_util::StreamExt as _;
 use jiff::tz::TimeZone;
 use serde_json::json;
 use stonechat_client::{
-    AccountId, Client, ClientError, CommandError, ConversationId, Event, Handle, KeyChoice, KeyError, Message,
-    MessageId, OpenError, Role, ServerUrl, Target,
+    AccountId, Client, ClientError, CommandError, ConversationId, Event, GROUP_NAME_BYTES_MAX, Handle, KeyChoice,
+    KeyError, Message, MessageId, OpenError, Role, ServerUrl, TEXT_BYTES_MAX, Target,
 };
 
 use crate::args::{Command, Group, RoleName};
 use crate::error::{Exit, Failure};
 use crate::output::{ConversationLine, MemberLine, MessageLine, Output, RequestLine, SignedUp, WhoAmI};
-use stonechat_client::{GROUP_NAME_BYTES_MAX, TEXT_BYTES_MAX};
 
 /// What every command needs.
 pub(crate) struct Context {

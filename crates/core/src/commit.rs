@@ -68,7 +68,7 @@ impl Core {
         let proposals = self.with_group(ctx, id, |group, _, _| Ok(!group.pending_removals().is_empty()))?;
         let blocked = proposals || head.refused.is_some() || info.opening;
         if info.intents.first() == Some(&Intent::Leave) && !proposals {
-            return self.propose_leave(ctx, id, &head, info).map(|()| true);
+            return self.propose_leave(ctx, id, &head, &info).map(|()| true);
         }
         if let Some((account, conversation)) = info.intents.iter().find_map(|intent| match intent {
             Intent::Add(account, packages) if packages.is_empty() => Some((*account, id)),
@@ -251,7 +251,7 @@ impl Core {
         ctx: &mut Ctx<'_>,
         id: ConversationId,
         head: &Head,
-        info: Info,
+        info: &Info,
     ) -> Result<(), CoreError> {
         let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody leaves".into()))?.account();
         if info.leaves.iter().all(|leaf| leaf.account == me) {

@@ -540,7 +540,7 @@ impl Core {
             body: content.body.encode(),
             status: if own { Status::Sent } else { Status::Received },
         };
-        let stored = self.store_message(ctx, &info, record, head.last_time, entry.seq)?;
+        let stored = self.store_message(ctx, &info, &record, head.last_time, entry.seq)?;
         if stored && !own {
             head.unread = head.unread.saturating_add(1);
         }
@@ -553,7 +553,7 @@ impl Core {
         &mut self,
         ctx: &mut Ctx<'_>,
         info: &Info,
-        record: MessageRecord,
+        record: &MessageRecord,
         time: Timestamp,
         seq: Seq,
     ) -> Result<bool, CoreError> {
@@ -563,9 +563,9 @@ impl Core {
             return Ok(false);
         }
         let key = message_key(&thread, time, seq, &record.id);
-        ctx.txn.save(Table::Message, &key, &record);
+        ctx.txn.save(Table::Message, &key, record);
         ctx.txn.put(Table::MessageIndex, index, key);
-        if let Some(message) = crate::query::message(&ctx.txn, &record)? {
+        if let Some(message) = crate::query::message(&ctx.txn, record)? {
             ctx.event(Event::Message(message));
         }
         Ok(true)
@@ -600,7 +600,7 @@ impl Core {
                 body: content.body.encode(),
                 status: Status::Queued,
             };
-            self.store_message(ctx, &info, record, UNSENT, Seq(number))?;
+            self.store_message(ctx, &info, &record, UNSENT, Seq(number))?;
             ctx.event(Event::Conversation(id));
         }
         self.dirty.insert(id);

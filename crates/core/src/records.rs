@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::api::Status;
 use crate::content::MessageId;
-use crate::vault::{Order, Table, Txn, VaultError, VaultRead, prefix_end};
+use crate::vault::{Order, Row, Table, Txn, VaultError, VaultRead, prefix_end};
 
 /// This account and device. Under `"me"` in [`Table::Meta`].
 #[derive(Encode, Decode)]
@@ -361,7 +361,7 @@ pub(crate) mod secret32 {
         e: &mut Encoder<W>,
         ctx: &mut C,
     ) -> Result<(), EncodeFailure<W::Error>> {
-        stonechat_wire::codec::fixed::encode(&**secret, e, ctx)
+        stonechat_wire::codec::fixed::encode(secret, e, ctx)
     }
 
     pub(crate) fn decode<C>(d: &mut Decoder<'_>, ctx: &mut C) -> Result<Zeroizing<[u8; 32]>, DecodeFailure> {
@@ -401,20 +401,13 @@ pub(crate) mod optional32 {
 /// Reads through a step's overlay or straight from the vault.
 pub(crate) trait Read {
     fn row(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, VaultError>;
-    fn rows(
-        &self,
-        table: Table,
-        low: &[u8],
-        high: &[u8],
-        order: Order,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, VaultError>;
+    fn rows(&self, table: Table, low: &[u8], high: &[u8], order: Order, limit: usize) -> Result<Vec<Row>, VaultError>;
 
     fn record<T: for<'b> Decode<'b, ()>>(&self, table: Table, key: &[u8]) -> Result<Option<T>, VaultError> {
         self.row(table, key)?.map(|bytes| parse(&bytes)).transpose()
     }
 
-    fn prefixed(&self, table: Table, prefix: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, VaultError> {
+    fn prefixed(&self, table: Table, prefix: &[u8], limit: usize) -> Result<Vec<Row>, VaultError> {
         self.rows(table, prefix, &prefix_end(prefix), Order::Ascending, limit)
     }
 
@@ -463,14 +456,7 @@ impl Read for Txn<'_> {
     fn row(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, VaultError> {
         self.get(table, key)
     }
-    fn rows(
-        &self,
-        table: Table,
-        low: &[u8],
-        high: &[u8],
-        order: Order,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, VaultError> {
+    fn rows(&self, table: Table, low: &[u8], high: &[u8], order: Order, limit: usize) -> Result<Vec<Row>, VaultError> {
         self.range(table, low, high, order, limit)
     }
 }
@@ -479,14 +465,7 @@ impl Read for &dyn VaultRead {
     fn row(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, VaultError> {
         self.get(table, key)
     }
-    fn rows(
-        &self,
-        table: Table,
-        low: &[u8],
-        high: &[u8],
-        order: Order,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, VaultError> {
+    fn rows(&self, table: Table, low: &[u8], high: &[u8], order: Order, limit: usize) -> Result<Vec<Row>, VaultError> {
         self.range(table, low, high, order, limit)
     }
 }

@@ -282,7 +282,7 @@ impl Core {
             (Pending::ConfigureInbox, Reply::Done) => self.session.inbox_configured = true,
             (Pending::AckInbox | Pending::Unfollow, Reply::Done) => {}
             (Pending::Tokens(blinding), Reply::Tokens { evaluated, proof }) => {
-                self.tokens_issued(ctx, blinding, &evaluated, &proof)?
+                self.tokens_issued(ctx, blinding, &evaluated, &proof)?;
             }
             (Pending::LookUp { handle }, Reply::Account(log)) => self.looked_up(ctx, &handle, &log)?,
             (Pending::TakeKeyPackages { conversation, account }, Reply::KeyPackages(packages)) => {
@@ -302,7 +302,7 @@ impl Core {
             (Pending::PostEnvelope(id), Reply::Done) => self.envelope_posted(ctx, id),
             (Pending::AppendBlob(id), Reply::Done) => self.chunk_stored(ctx, id)?,
             (Pending::ReadBlob { conversation, chunk }, Reply::Chunk { bytes }) => {
-                self.chunk_read(ctx, conversation, chunk, &bytes)?
+                self.chunk_read(ctx, conversation, chunk, &bytes)?;
             }
             (pending, _) => {
                 let link = pending.link();
@@ -342,12 +342,12 @@ impl Core {
             }
             Pending::LookUp { handle } => self.look_up_failed(ctx, &handle, failure),
             Pending::TakeKeyPackages { conversation, account } => {
-                self.key_packages_refused(ctx, conversation, account, failure)?
+                self.key_packages_refused(ctx, conversation, account, failure)?;
             }
             Pending::CreateConversation(id) => self.creation_refused(ctx, id, failure)?,
             Pending::AppendCommit(id) => self.commit_refused(ctx, id, failure)?,
             Pending::AppendMessage { conversation, number, .. } => {
-                self.message_refused(ctx, conversation, number, failure)
+                self.message_refused(ctx, conversation, number, failure);
             }
             Pending::Follow { conversation, epoch } => self.follow_refused(ctx, conversation, epoch, failure)?,
             Pending::PostEnvelope(id) => self.envelope_refused(ctx, id, failure)?,

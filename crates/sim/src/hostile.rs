@@ -49,7 +49,7 @@ impl Tamper {
         if client == self.victim && self.strikes(rng) {
             match &mut frame {
                 ServerFrame::Push(Push::Entries { page, .. }) | ServerFrame::Reply(_, Reply::Following(page)) => {
-                    self.page(page, rng)
+                    self.page(page, rng);
                 }
                 _ => {}
             }

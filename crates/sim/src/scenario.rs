@@ -289,7 +289,7 @@ impl Run {
             }
             let run = (0..=whole.len() - mine.len()).find(|at| whole[*at..*at + mine.len()] == mine[..]);
             let Some(at) = run else {
-                let texts = |m: &[Message]| m.iter().map(|m| format!("{:?}", m)).collect::<Vec<_>>().join("\n  ");
+                let texts = |m: &[Message]| m.iter().map(|m| format!("{m:?}")).collect::<Vec<_>>().join("\n  ");
                 let longest = honest().max_by_key(|(_, _, m)| shown(m).len()).map(|(w, _, m)| (NAMES[*w], texts(m)));
                 return Err(Violation(format!(
                     "{name} shows another transcript of {id}:\n  {}\nthan {longest:?}",

@@ -262,7 +262,7 @@ impl World {
                 if self.is_current(client, link, connection) {
                     match decode::<ServerFrame>(&bytes) {
                         Ok(ServerFrame::Hello(hello)) => {
-                            self.input(client, Input::Connected { link, host: "sim".into(), hello })
+                            self.input(client, Input::Connected { link, host: "sim".into(), hello });
                         }
                         Ok(frame) => self.input(client, Input::Frame { link, frame }),
                         Err(_) => self.schedule(0, Happening::Broken { client, link, connection }),

@@ -216,7 +216,7 @@ impl Shell {
             }
             _ => Vec::new(),
         };
-        actions.into_iter().fold(false, |end, action| self.act(action) || end)
+        actions.into_iter().any(|action| self.act(action))
     }
 
     fn event(&mut self, event: Option<Event>) {

@@ -232,7 +232,7 @@ impl View<'_> {
         let quiet = self.dim();
         let warn = self.tinted(Color::Yellow).add_modifier(Modifier::BOLD);
         let mut say = |text: &str, style: Style| {
-            head.push(Line::styled(fit(&format!(" {}", one_line(text)), width).into_owned(), style))
+            head.push(Line::styled(fit(&format!(" {}", one_line(text)), width).into_owned(), style));
         };
         say(output::ENCRYPTED, quiet);
         if let Lock::Open(why) = &conversation.lock {

@@ -103,7 +103,8 @@ fn frame(bytes: &[u8]) -> Option<(u8, Vec<u8>, &[u8])> {
         127 => rest.split_first_chunk().map(|(len, rest)| (u64::from_be_bytes(*len), rest))?,
         len => (u64::from(len), rest),
     };
-    let (mask, rest) = if second & 0x80 == 0 { ([0; 4], rest) } else { rest.split_first_chunk().map(|(m, r)| (*m, r))? };
+    let (mask, rest) =
+        if second & 0x80 == 0 { ([0; 4], rest) } else { rest.split_first_chunk().map(|(m, r)| (*m, r))? };
     let (payload, rest) = rest.split_at_checked(usize::try_from(len).ok()?)?;
     Some((first, payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect(), rest))
 }

@@ -1,11 +1,10 @@
 //! What each key makes of the state.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use stonechat_client::{ConversationId, Handle, Role, Target};
+use stonechat_client::{ConversationId, GROUP_NAME_BYTES_MAX, Handle, Role, TEXT_BYTES_MAX, Target};
 
 use super::{Action, App, Dialog, Entry, Focus, Form, FormKind, MESSAGES_MAX, Open, PAGE_MESSAGES, form};
 use crate::tui::editor::{Editor, Move};
-use stonechat_client::{GROUP_NAME_BYTES_MAX, TEXT_BYTES_MAX};
 
 impl App {
     /// Takes a key.
@@ -45,7 +44,7 @@ impl App {
             Some(Dialog::Words { answer, .. }) => answer.insert(&line()),
             Some(_) => {}
             None if self.focus == Focus::Pane && matches!(self.open, Open::Conversation(_) | Open::Person(_)) => {
-                self.composer.insert(text)
+                self.composer.insert(text);
             }
             None => {}
         }
@@ -134,7 +133,7 @@ impl App {
         match (key.code, from) {
             (KeyCode::Esc | KeyCode::Left, _) => self.focus = Focus::List,
             (KeyCode::Down | KeyCode::Char('j'), _) => {
-                self.request_at = (self.request_at + 1).min(self.requests.len().saturating_sub(1))
+                self.request_at = (self.request_at + 1).min(self.requests.len().saturating_sub(1));
             }
             (KeyCode::Up | KeyCode::Char('k'), _) => self.request_at = self.request_at.saturating_sub(1),
             (KeyCode::Char('a') | KeyCode::Enter, Some(from)) => return vec![Action::Accept(from)],
@@ -355,11 +354,7 @@ fn edit(editor: &mut Editor, key: KeyEvent) {
     let alt = key.modifiers.contains(KeyModifiers::ALT);
     match key.code {
         // Terminals send AltGr characters as Ctrl-Alt; they are typed, not commanded.
-        KeyCode::Char(c) if ctrl == alt || (!ctrl && !alt) => {
-            if ctrl || !alt {
-                editor.insert(c.encode_utf8(&mut [0; 4]));
-            }
-        }
+        KeyCode::Char(c) if ctrl == alt => editor.insert(c.encode_utf8(&mut [0; 4])),
         KeyCode::Char('a') if ctrl => drop(editor.go(Move::Home)),
         KeyCode::Char('e') if ctrl => drop(editor.go(Move::End)),
         KeyCode::Char('w') if ctrl => editor.delete(Move::WordLeft),

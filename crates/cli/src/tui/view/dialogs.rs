@@ -119,10 +119,10 @@ impl View<'_> {
         match (&form.error, form.busy) {
             (_, true) => lines.push(Line::styled("Signing up…", self.strong())),
             (Some(error), _) => {
-                lines.extend(self.wrapped(error, width, self.tinted(Color::Red).add_modifier(Modifier::BOLD)))
+                lines.extend(self.wrapped(error, width, self.tinted(Color::Red).add_modifier(Modifier::BOLD)));
             }
             (None, _) if form.kind == FormKind::SignUp => {
-                lines.push(Line::styled("Tab next   Enter sign up   Esc quit", self.dim()))
+                lines.push(Line::styled("Tab next   Enter sign up   Esc quit", self.dim()));
             }
             (None, _) => lines.push(Line::styled("Tab next   Enter done   Esc cancel", self.dim())),
         }
