@@ -72,8 +72,9 @@ fn start(args: Args, out: Output) -> Result<(), Failure> {
             )),
         }
     });
-    // A thread that waits for a key or a passphrase must not keep the process.
-    runtime.shutdown_background();
+    // A thread that waits for a key or a passphrase must not keep the process; those that are done are waited for, so that
+    // what they free does not meet the cryptography library's clean-up at exit.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
     match result {
         // `stonechat read … | head`: the reader has what it wanted.
         Err(failure) if failure.code == "broken_pipe" => Ok(()),

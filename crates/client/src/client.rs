@@ -16,7 +16,7 @@ use stonechat_wire::{AccountId, ConversationId, Handle, HandleError};
 use tokio::sync::{Mutex, broadcast, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::engine::{self, Answer, Request};
+use crate::engine::{self, Answer, Ended, Request};
 use crate::error::ClientError;
 use crate::home::Home;
 use crate::keys::KeySource;
@@ -38,7 +38,7 @@ pub struct Client {
 struct Shared {
     engine: engine::Handle,
     /// Gives the home back when the engine has ended; taken by the first to stop it.
-    ended: Mutex<Option<oneshot::Receiver<Home>>>,
+    ended: Mutex<Option<Ended>>,
     home: PathBuf,
     key_source: KeySource,
     timeouts: Timeouts,
@@ -70,7 +70,7 @@ impl Client {
 
     pub(crate) fn new(
         engine: engine::Handle,
-        ended: oneshot::Receiver<Home>,
+        ended: Ended,
         home: PathBuf,
         key_source: KeySource,
         timeouts: Timeouts,
@@ -356,7 +356,7 @@ impl Client {
         // A full queue or a stopped engine: then it ends by itself.
         let _ = timeout(STOP_TIMEOUT, self.shared.engine.requests.send(Request::Stop)).await;
         let ended = self.shared.ended.lock().await.take()?;
-        timeout(STOP_TIMEOUT, ended).await.ok()?.ok()
+        timeout(STOP_TIMEOUT, ended.home()).await.ok()?
     }
 
     pub(crate) async fn register(&self) -> Result<(), ClientError> {

@@ -79,11 +79,7 @@ pub(crate) struct Handle {
 ///
 /// # Errors
 /// When the vault cannot be read or the system gives no thread.
-pub(crate) fn start(
-    vault: SqliteVault,
-    home: Home,
-    server: ServerUrl,
-) -> Result<(Handle, oneshot::Receiver<Home>), CoreError> {
+pub(crate) fn start(vault: SqliteVault, home: Home, server: ServerUrl) -> Result<(Handle, Ended), CoreError> {
     let core = Core::open(&vault)?;
     let (requests, request_queue) = mpsc::channel(REQUESTS_MAX);
     let (event_sender, events) = broadcast::channel(EVENTS_MAX);
@@ -110,7 +106,7 @@ pub(crate) fn start(
         events: event_sender,
         status: status_sender,
     };
-    std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name("stonechat-engine".into())
         .spawn(move || {
             let vault = runtime.block_on(engine.run(request_queue, server));
@@ -122,7 +118,24 @@ pub(crate) fn start(
             let _ = done.send(home);
         })
         .map_err(no_thread)?;
-    Ok((Handle { requests, events, status }, ended))
+    Ok((Handle { requests, events, status }, Ended { home: ended, thread }))
+}
+
+/// The engine's end, for whoever stops it.
+pub(crate) struct Ended {
+    home: oneshot::Receiver<Home>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Ended {
+    /// Waits until the vault is closed and the thread is gone: what a thread leaves to be freed when it ends must not
+    /// meet the cryptography library's own clean-up when the process exits.
+    pub(crate) async fn home(self) -> Option<Home> {
+        let home = self.home.await.ok();
+        // It has nothing left to do: this takes no time.
+        let _ = tokio::task::spawn_blocking(move || self.thread.join()).await;
+        home
+    }
 }
 
 struct Engine {

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::CoreError;
 use crate::api::Me;
 use crate::keys::{self, DeviceSecrets};
-use crate::records::{ContactRecord, ME, MeRecord, Read, Write, handle_key};
+use crate::records::{ContactRecord, ME, MeRecord, Read, Write, check_key, handle_key};
 use crate::step::Ctx;
 use crate::vault::{Change, Table, Txn, VaultError, VaultRead};
 
@@ -149,6 +149,8 @@ pub(crate) fn learn(ctx: &mut Ctx<'_>, log: &AccountLog, expected: Option<Accoun
         None => {
             let record = ContactRecord { log: log.clone(), accepted: false, contact: None, alarm: None };
             ctx.txn.save(Table::Account, &id.0, &record);
+            // The log is what somebody says of themselves: whose handle it is, only the server's answer to us may say.
+            ctx.txn.put(Table::Meta, check_key(state.handle(), &id), Vec::new());
             Ok(Learned::Known(state))
         }
         Some(mut stored) if log.extends(&stored.log) => {

@@ -9,11 +9,14 @@ use crate::content::Body;
 use crate::limits::{GROUP_MEMBERS_MAX, GROUP_NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::mls::{Group, Mls};
 use crate::policy::GroupState;
-use crate::records::{Head, Info, Intent, Phase, Read, Write, info_key};
+use crate::records::{CHECKS, Head, Info, Intent, Phase, Read, Write, info_key};
 use crate::session::{Pending, mls_bug};
 use crate::step::Ctx;
 use crate::vault::Table;
 use crate::{Core, CoreError};
+
+/// Claims that are looked up at one time.
+const CHECKS_AT_ONCE: usize = 16;
 
 /// A command that waits for handles to be looked up. It is in memory only: nothing happened yet.
 #[derive(Clone)]
@@ -119,6 +122,55 @@ impl Core {
         None
     }
 
+    /// Asks the server whose the handles are that accounts claim in their logs. Until then nobody is shown under them with a
+    /// closed lock.
+    pub(crate) fn check_handles(&mut self, ctx: &mut Ctx<'_>) -> Result<(), CoreError> {
+        if !self.session.anonymous.ready {
+            return Ok(());
+        }
+        for (key, _) in ctx.txn.prefixed(Table::Meta, CHECKS, CHECKS_AT_ONCE)? {
+            let claimed = key.get(CHECKS.len() + 32..).and_then(|bytes| std::str::from_utf8(bytes).ok());
+            let Some(handle) = claimed.and_then(|text| Handle::parse(text).ok()) else {
+                ctx.txn.delete(Table::Meta, key);
+                continue;
+            };
+            if !self.session.waits(Link::Anonymous, |p| matches!(p, Pending::LookUp { handle: h } if *h == handle)) {
+                self.ask(
+                    ctx,
+                    Link::Anonymous,
+                    Request::LookUpHandle { handle: handle.clone() },
+                    Pending::LookUp { handle },
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The server said whose a handle is, or that it is nobody's: every other account that claims it is alarming.
+    fn settle_claims(&mut self, ctx: &mut Ctx<'_>, handle: &Handle, owner: Option<AccountId>) -> Result<(), CoreError> {
+        for (key, _) in ctx.txn.prefixed(Table::Meta, CHECKS, usize::MAX)? {
+            let (account, claimed) = key[CHECKS.len()..].split_at(32);
+            if claimed != handle.as_str().as_bytes() {
+                continue;
+            }
+            let account =
+                AccountId(account.try_into().map_err(|_| CoreError::Bug("a claim without its account".into()))?);
+            if owner != Some(account)
+                && let Some(mut contact) = ctx.txn.contact(&account)?
+            {
+                contact.alarm = Some("the server says that this handle is not theirs".into());
+                ctx.txn.save(Table::Account, &account.0, &contact);
+                ctx.refused(
+                    None,
+                    format!("somebody calls themselves {handle}, which the server says is not their handle"),
+                );
+            }
+            ctx.txn.delete(Table::Meta, key);
+        }
+        ctx.event(Event::Requests);
+        Ok(())
+    }
+
     fn take_waiting(&mut self, handle: &Handle) -> Vec<Waiting> {
         let (mine, rest) =
             std::mem::take(&mut self.session.look_ups).into_iter().partition(|(other, _)| other == handle);
@@ -135,6 +187,8 @@ impl Core {
             Learned::Known(state) => Some(format!("it is the record of {}", state.handle())),
             Learned::Untrusted(why) => Some(why),
         };
+        let owner = if trouble.is_none() { ctx.txn.account_of(handle)? } else { None };
+        self.settle_claims(ctx, handle, owner)?;
         for waiting in self.take_waiting(handle) {
             match &trouble {
                 Some(why) => ctx.finish(waiting.id, Err(CommandError::Untrusted(handle.clone(), why.clone()))),
@@ -144,7 +198,15 @@ impl Core {
         Ok(())
     }
 
-    pub(crate) fn look_up_failed(&mut self, ctx: &mut Ctx<'_>, handle: &Handle, failure: &Failure) {
+    pub(crate) fn look_up_failed(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        handle: &Handle,
+        failure: &Failure,
+    ) -> Result<(), CoreError> {
+        if failure.code == ErrorCode::NotFound {
+            self.settle_claims(ctx, handle, None)?;
+        }
         for waiting in self.take_waiting(handle) {
             let error = match failure.code {
                 ErrorCode::NotFound => CommandError::UnknownHandle(handle.clone()),
@@ -152,6 +214,7 @@ impl Core {
             };
             ctx.finish(waiting.id, Err(error));
         }
+        Ok(())
     }
 
     fn accounts(&self, ctx: &Ctx<'_>, handles: &[Handle]) -> Result<Vec<AccountId>, CoreError> {

@@ -345,7 +345,22 @@ impl Core {
                 EpochSecrets::derive(|label| group.export_pending(mls, label, &id.0)).map_err(mls_bug)
             })?
             .caps();
-        let welcome = welcome.map(|welcome| self.package_welcome(ctx, &info, &draft.added, welcome)).transpose()?;
+        let welcome = match welcome {
+            None => None,
+            Some(welcome) => match self.package_welcome(ctx, &info, &draft.added, welcome)? {
+                Some(package) => Some(package),
+                None => {
+                    self.with_group(ctx, id, |group, mls, _| group.clear_pending(mls).map_err(mls_bug))?;
+                    return self.drop_intents(
+                        ctx,
+                        id,
+                        info,
+                        draft.settles,
+                        "the group is too large to invite more people",
+                    );
+                }
+            },
+        };
         self.secrets(ctx, id)?;
         let secrets = self
             .live
@@ -387,7 +402,7 @@ impl Core {
         info: &Info,
         added: &[(AccountId, DeviceId)],
         welcome: Vec<u8>,
-    ) -> Result<Bytes<WELCOME_BYTES_MAX>, CoreError> {
+    ) -> Result<Option<Bytes<WELCOME_BYTES_MAX>>, CoreError> {
         let mut accounts: Vec<AccountId> =
             info.leaves.iter().map(|leaf| leaf.account).chain(added.iter().map(|(account, _)| *account)).collect();
         accounts.sort_unstable();
@@ -398,8 +413,7 @@ impl Core {
                 ctx.txn.contact(&account)?.ok_or_else(|| CoreError::Bug("a member without an account log".into()))?;
             logs.push(contact.log);
         }
-        Bytes::new(encode(&WelcomePackage { welcome, logs }))
-            .map_err(|_| CoreError::Bug("a welcome over its bound".into()))
+        Ok(Bytes::new(encode(&WelcomePackage { welcome, logs })).ok())
     }
 
     /// Sends the pending commit, unless it is on its way or the epoch that it stands on is over.

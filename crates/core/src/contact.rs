@@ -10,7 +10,7 @@ use stonechat_wire::{
     Lane, List, Request, Seq, Timestamp, decode,
 };
 
-use crate::account::{Learned, accept, known, learn, remember_handle};
+use crate::account::{Learned, accept, known, learn};
 use crate::api::{Event, Link};
 use crate::commit::{WELCOME_BYTES_MAX, WelcomePackage};
 use crate::envelope::{self, Letter, LetterBody, UnverifiedLetter, Welcome};
@@ -145,12 +145,6 @@ impl Core {
         if !accepted {
             if ctx.txn.prefixed(Table::Request, &[], REQUESTS_MAX)?.len() >= REQUESTS_MAX {
                 return Ok(Err("too many requests wait; decide on some".into()));
-            }
-            if let Some(state) = known(ctx, &from)? {
-                let handle = state.handle().clone();
-                if ctx.txn.account_of(&handle)?.is_none() {
-                    remember_handle(ctx, &handle, from);
-                }
             }
         }
         request.accepted = accepted;

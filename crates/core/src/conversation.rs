@@ -24,8 +24,8 @@ use crate::mls::{Group, Mls, ReceiveError, Received, StagedCommit};
 use crate::outer::OuterKind;
 use crate::policy::GroupState;
 use crate::records::{
-    Head, Info, LeafRecord, MessageRecord, OutRecord, PendingCommit, Phase, Read, Sealed, ViewPoint, Write, commit_key,
-    index_key, info_key, message_key, out_key, thread,
+    CHECKS, Head, Info, Intent, LeafRecord, MessageRecord, OutRecord, PendingCommit, Phase, Read, Sealed, ViewPoint,
+    Write, commit_key, index_key, info_key, message_key, out_key, thread,
 };
 use crate::session::{Pending, mls_bug};
 use crate::step::Ctx;
@@ -43,6 +43,8 @@ const DETOUR_DELAY_MS: u64 = 4_000;
 
 /// A log that does not add up is read again from the start of its epoch, at most this often.
 const REWIND_SECS: u64 = 60;
+/// A device renews its keys in each conversation after this time, and at most twice this.
+const REFRESH_SECS: u64 = 7 * 24 * 3_600;
 
 /// What is known of a conversation while the process runs.
 #[derive(Default)]
@@ -100,6 +102,8 @@ impl Head {
             asked: false,
             rewound_at: Timestamp(0),
             rewind_due: false,
+            furthest: epoch,
+            refresh_at: Timestamp(0),
         }
     }
 
@@ -114,6 +118,7 @@ impl Head {
         self.asked = false;
         self.offered = None;
         self.rewind_due = false;
+        self.furthest = epoch;
     }
 
     fn see(&mut self, seq: Seq, blob: &[u8]) {
@@ -192,6 +197,7 @@ impl Core {
                 if !live.caught_up {
                     return Ok(());
                 }
+                self.refresh_keys(ctx, id, &mut head)?;
                 if head.refused.is_some() && !head.asked {
                     self.call_for_help(ctx, id, head)?;
                 }
@@ -199,6 +205,25 @@ impl Core {
                 self.drive_outbox(ctx, id, blocked)
             }
         }
+    }
+
+    /// Renews this device's keys every week or two, so that a compromise ends by itself (post-compromise security).
+    fn refresh_keys(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, head: &mut Head) -> Result<(), CoreError> {
+        if ctx.now < head.refresh_at {
+            return Ok(());
+        }
+        let first = head.refresh_at == Timestamp(0);
+        // Spread, so that a group's members do not all commit at once.
+        let wait = REFRESH_SECS * 1_000 + ctx.jitter_ms(REFRESH_SECS * 1_000);
+        head.refresh_at = ctx.now.plus_millis(wait);
+        ctx.txn.save(Table::Conversation, &id.0, &*head);
+        if let Some(mut info) =
+            ctx.txn.info(&id)?.filter(|info| !first && info.intents.is_empty() && info.leaves.len() > 1)
+        {
+            info.intents.push(Intent::Refresh);
+            ctx.txn.save(Table::Conversation, &info_key(&id), &info);
+        }
+        Ok(())
     }
 
     fn create_on_server(&mut self, ctx: &mut Ctx<'_>, id: ConversationId) -> Result<(), CoreError> {
@@ -369,14 +394,16 @@ impl Core {
         head: &mut Head,
         entry: &Entry,
     ) -> Result<(), CoreError> {
+        let fresh = entry.seq > head.furthest;
+        head.furthest = head.furthest.max(entry.seq);
         head.cursor = entry.seq;
         head.last_time = head.last_time.max(entry.time);
         match entry.kind {
             EntryKind::Application => {
                 head.see(entry.seq, &entry.blob);
-                self.application(ctx, id, head, entry)
+                self.application(ctx, id, head, entry, fresh)
             }
-            EntryKind::Commit(next) => self.commit_entry(ctx, id, head, entry, &next),
+            EntryKind::Commit(next) => self.commit_entry(ctx, id, head, entry, &next, fresh),
         }
     }
 
@@ -388,6 +415,7 @@ impl Core {
         id: ConversationId,
         head: &mut Head,
         entry: &Entry,
+        fresh: bool,
     ) -> Result<(), CoreError> {
         if self.own_entry(ctx, id, head, entry)? {
             return Ok(());
@@ -396,7 +424,9 @@ impl Core {
         let opened = self.secrets(ctx, id)?.outer.open(&id, &epoch_id, OuterKind::Application, &entry.blob);
         let Ok(mls_message) = opened else {
             ctx.refused(Some(id), "an entry that no member sealed was passed over");
-            self.rewind(ctx, id, head);
+            if fresh {
+                self.rewind(ctx, id, head);
+            }
             return Ok(());
         };
         let received = self.with_group(ctx, id, |group, mls, _| Ok(group.receive(mls, &mls_message)))?;
@@ -419,15 +449,18 @@ impl Core {
             }
             // Sent twice, or shown twice: the first time counted. If it was shown in another's place, that is still to be read.
             Err(ReceiveError::Duplicate) => {
-                self.rewind(ctx, id, head);
+                if fresh {
+                    self.rewind(ctx, id, head);
+                }
                 Ok(())
             }
             Err(ReceiveError::Own) => Ok(()),
             Err(ReceiveError::Storage(error)) => Err(error.into()),
-            Err(ReceiveError::Gap) => self.cannot_follow(ctx, id, head),
             Err(error) => {
                 ctx.refused(Some(id), format!("an entry that does not decrypt was passed over ({error})"));
-                self.rewind(ctx, id, head);
+                if fresh {
+                    self.rewind(ctx, id, head);
+                }
                 Ok(())
             }
         }
@@ -771,6 +804,7 @@ impl Core {
         head: &mut Head,
         entry: &Entry,
         next: &EpochCaps,
+        fresh: bool,
     ) -> Result<(), CoreError> {
         let opened_epoch = epoch_id(&head.epoch_id, &entry.blob, next);
         let pending = ctx.txn.record::<PendingCommit>(Table::Outbox, &commit_key(&id))?;
@@ -802,7 +836,7 @@ impl Core {
             Err(Unfit::Refused(why)) => {
                 ctx.refused(Some(id), format!("a change to the conversation was refused: {why}"));
                 // Once more from the start: perhaps it was only shown wrongly.
-                if self.rewind(ctx, id, head) {
+                if fresh && self.rewind(ctx, id, head) {
                     return Ok(());
                 }
                 head.refused = Some((entry.seq, opened_epoch));
@@ -897,7 +931,7 @@ impl Core {
         let mut info = ctx.txn.info(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its info".into()))?;
         let me = self.identity.as_ref().map(crate::account::Identity::leaf);
         info.leaves.retain(|leaf| me.as_ref().is_none_or(|me| me.account != leaf.account || me.device != leaf.device));
-        let left = info.intents.contains(&crate::records::Intent::Leave);
+        let left = info.intents.contains(&Intent::Leave);
         info.intents.clear();
         info.notice =
             Some(if left { "You left this group.".into() } else { "You were removed from this group.".to_owned() });
@@ -952,6 +986,9 @@ impl Core {
     /// Whether nothing is left to fetch or send at this moment.
     fn settled(&mut self, ctx: &mut Ctx<'_>) -> Result<bool, CoreError> {
         if !self.session.both_ready() || !self.session.supplied() || self.session.envelopes_expected > 0 {
+            return Ok(false);
+        }
+        if !ctx.txn.prefixed(Table::Meta, CHECKS, 1)?.is_empty() {
             return Ok(false);
         }
         if !ctx.txn.prefixed(Table::Envelope, &[], 1)?.is_empty() || !ctx.txn.prefixed(Table::Blob, &[], 1)?.is_empty()

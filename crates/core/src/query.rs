@@ -123,7 +123,8 @@ pub fn requests(vault: &dyn VaultRead) -> Result<Vec<ContactRequest>, VaultError
     for (key, value) in vault.prefixed(Table::Request, &[], REQUESTS_MAX)? {
         let request: RequestRecord = crate::records::parse(&value)?;
         let (Ok(id), Some(handle)) = (key.try_into(), handle_of(&vault, &request.from)?) else { continue };
-        if !request.accepted {
+        // Shown once the server said that the handle is theirs: anybody can claim one in a letter.
+        if !request.accepted && vault.account_of(&handle)? == Some(request.from) {
             requests.push(ContactRequest {
                 from: request.from,
                 handle,
@@ -210,6 +211,10 @@ fn members(vault: &dyn VaultRead, info: &Info, state: &GroupState) -> Result<(Ve
         };
         if let Some(alarm) = contact.and_then(|contact| contact.alarm) {
             lock = Lock::Open(format!("{}: {alarm}.", account.handle()));
+        }
+        if vault.account_of(account.handle())? != Some(leaf.account) {
+            lock =
+                Lock::Open(format!("That {} is who they say has not been checked with the server.", account.handle()));
         }
         if account.device(&leaf.device).is_none() {
             lock =

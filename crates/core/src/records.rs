@@ -121,6 +121,12 @@ pub(crate) struct Head {
     /// It is to be read again as soon as that may be.
     #[n(14)]
     pub rewind_due: bool,
+    /// The furthest that this epoch was read: what is odd up to there was seen before.
+    #[n(15)]
+    pub furthest: Seq,
+    /// Not before this moment: the next renewal of this device's keys.
+    #[n(16)]
+    pub refresh_at: Timestamp,
 }
 
 /// A value of the running hash.
@@ -498,6 +504,13 @@ pub(crate) fn info_key(id: &ConversationId) -> Vec<u8> {
 
 pub(crate) fn handle_key(handle: &Handle) -> Vec<u8> {
     [b"handle/", handle.as_str().as_bytes()].concat()
+}
+
+/// Handles that accounts claim and that were not looked up yet stand under this, the account and the handle.
+pub(crate) const CHECKS: &[u8] = b"check/";
+
+pub(crate) fn check_key(handle: &Handle, account: &AccountId) -> Vec<u8> {
+    [CHECKS, &account.0, handle.as_str().as_bytes()].concat()
 }
 
 pub(crate) fn direct_key(peer: &AccountId) -> Vec<u8> {

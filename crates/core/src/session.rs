@@ -21,8 +21,9 @@ use crate::step::Ctx;
 use crate::vault::{Table, VaultError};
 use crate::{Core, CoreError, tokens};
 
-/// How long key packages are valid, in seconds: longer than any pool lasts, short enough that a forgotten one dies.
-const KEY_PACKAGE_LIFETIME_SECS: u64 = 84 * 24 * 3_600;
+/// How long key packages are valid, in seconds: as long as a conversation that nobody touches. A device that is away for
+/// less can be added to conversations all the time.
+const KEY_PACKAGE_LIFETIME_SECS: u64 = stonechat_wire::limits::CONVERSATION_TTL_SECS;
 
 /// What the core waits for an answer to.
 pub(crate) enum Pending {
@@ -145,7 +146,7 @@ impl Core {
         if let (Some(a), Some(b)) = keys
             && a != b
         {
-            ctx.refused(None, "the server shows different token keys on two connections, which would let it link them; both were closed");
+            ctx.refused(None, "the server shows different token keys on two connections, which would let it link them; one was closed");
             self.session.link(link).connected = false;
             self.session.link(link).token_key = None;
             ctx.disconnect(link);
@@ -340,7 +341,7 @@ impl Core {
                 self.session.inbox_configured = true;
                 self.session.last_resort = true;
             }
-            Pending::LookUp { handle } => self.look_up_failed(ctx, &handle, failure),
+            Pending::LookUp { handle } => self.look_up_failed(ctx, &handle, failure)?,
             Pending::TakeKeyPackages { conversation, account } => {
                 self.key_packages_refused(ctx, conversation, account, failure)?;
             }
@@ -370,6 +371,7 @@ impl Core {
                 None => {}
             }
         }
+        self.check_handles(ctx)?;
         if !self.session.device.ready {
             return Ok(());
         }

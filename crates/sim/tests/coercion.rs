@@ -3,6 +3,7 @@
 //!
 //! Three people talk through a real `stonechatd` and a recorder of its plaintext side. Then everything is searched: the data
 //! folder, the log at TRACE, the process's memory, the recorded bytes. What may be found is there as a control.
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 #[path = "support/proxy.rs"]
 mod proxy;
@@ -44,7 +45,7 @@ fn what_a_server_has_and_sees_tells_neither_words_nor_who_talks_with_whom() {
 
     let mut canaries = canaries(&people);
     let said = Needles::new(canaries.iter().map(|(name, bytes)| (name.clone(), &bytes[..])));
-    for (name, bytes) in memory(server.process()) {
+    for (name, bytes) in memory(&server) {
         assert_eq!(said.found_in(&bytes), Vec::<&str>::new(), "in the memory at {name}");
     }
     let mut presented = Presented::default();
@@ -243,7 +244,7 @@ fn rows(data: &Path) -> Vec<(String, Vec<u8>)> {
             for column in 0..columns {
                 match row.get_ref(column).unwrap() {
                     rusqlite::types::ValueRef::Blob(value) | rusqlite::types::ValueRef::Text(value) => {
-                        bytes.extend(value)
+                        bytes.extend(value);
                     }
                     rusqlite::types::ValueRef::Integer(value) => bytes.extend(value.to_be_bytes()),
                     _ => {}
@@ -300,7 +301,7 @@ fn the_search_finds_what_is_there(
     let capabilities = Needles::new(presented.capabilities.iter().map(|bytes| ("a capability".into(), &bytes[..])));
     assert!(recorded.iter().any(|connection| !capabilities.found_in(&connection.text()).is_empty()));
     let mark = Needles::new([("mark".into(), MARK_OF_THE_PROCESS.1.as_bytes())]);
-    assert!(memory(server.process()).iter().any(|(_, bytes)| !mark.found_in(bytes).is_empty()), "memory is read");
+    assert!(memory(server).iter().any(|(_, bytes)| !mark.found_in(bytes).is_empty()), "memory is read");
 
     let said = Needles::new(TEXTS.iter().map(|text| ((*text).into(), text.as_bytes())));
     let utf16: Vec<u8> = TEXTS[3].encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -330,9 +331,9 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// All memory of a process that can be read: more than a core dump has.
-fn memory(process: u32) -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new("/proc").join(process.to_string());
+/// All memory of the server's process that can be read: more than a core dump has.
+fn memory(server: &Server) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new("/proc").join(server.child.as_ref().unwrap().id().to_string());
     let maps = std::fs::read_to_string(folder.join("maps")).expect("Linux tells a process's memory");
     let memory = File::open(folder.join("mem")).expect(
         "the test must read the server's memory: allow it to trace its own child (root, or kernel.yama.ptrace_scope = 1 \

@@ -3,10 +3,12 @@
 //!
 //! `STONECHAT_KILL_SEED` makes other choices, `STONECHAT_KILL_SECS` a longer run. The seed fixes who says what and when
 //! somebody strikes, not what the machine is doing then.
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -85,6 +87,12 @@ fn finish(home: &Home, args: &[&str], life: Option<Duration>) -> Option<Value> {
         kill_after(&mut child, life);
     }
     let output = child.wait_with_output().unwrap();
+    let signal = output.status.signal();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        signal.is_none_or(|signal| signal == SIGKILL && life.is_some()),
+        "{args:?} fell to {signal:?}: {complaint}"
+    );
     let last = output.status.success().then(|| String::from_utf8(output.stdout).unwrap())?;
     Some(last.lines().last().map_or(Value::Null, |line| serde_json::from_str(line).unwrap()))
 }
@@ -157,6 +165,7 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
+const SIGKILL: i32 = 9;
 /// A killed command lives at most so long: from its first instruction to a while after it is done.
 const LIFE_MILLIS_MAX: u64 = 600;
 /// Long enough for everything that waits to go out and come in.

@@ -1,4 +1,5 @@
 //! The real programs: a `stonechatd` process, and homes that `stonechat` runs on.
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -15,7 +16,8 @@ use tempfile::TempDir;
 pub(crate) struct Server {
     dir: TempDir,
     address: SocketAddr,
-    child: Option<Child>,
+    /// While it runs.
+    pub(crate) child: Option<Child>,
 }
 
 impl Server {
@@ -49,11 +51,6 @@ impl Server {
             child.kill().unwrap();
             child.wait().unwrap();
         }
-    }
-
-    /// The process, while it runs.
-    pub(crate) fn process(&self) -> u32 {
-        self.child.as_ref().expect("it runs").id()
     }
 
     /// Where it listens.
