@@ -112,9 +112,10 @@ fn steps(layout: &Layout, fast: bool) -> Vec<Step> {
     vec![
         Step { name: "format", action: cargo("fmt --all --check") },
         Step { name: "lints", action: cargo("clippy --workspace --all-targets -- -D warnings") },
+        // Some tests run the programs: they are built before, under no test's time limit.
+        Step { name: "programs", action: cargo("build --workspace --bins --examples") },
         Step { name: "tests", action: tests },
         Step { name: "doctests", action: slow(&|| cargo("test --doc --workspace")) },
-        Step { name: "programs", action: cargo("build --workspace --bins --examples") },
         Step { name: "simulation", action: slow(&|| Action::Run(sim_command(layout, &SEEDS, None))) },
         Step { name: "dependencies", action: bans },
         Step { name: "advisories", action: advisories },

@@ -142,10 +142,8 @@ impl Core {
         }
         let helped = ctx.txn.head(&id)?.is_some_and(|head| head.offered.is_some());
         let accepted = helped || ctx.txn.contact(&from)?.is_some_and(|contact| contact.accepted);
-        if !accepted {
-            if ctx.txn.prefixed(Table::Request, &[], REQUESTS_MAX)?.len() >= REQUESTS_MAX {
-                return Ok(Err("too many requests wait; decide on some".into()));
-            }
+        if !accepted && ctx.txn.prefixed(Table::Request, &[], REQUESTS_MAX)?.len() >= REQUESTS_MAX {
+            return Ok(Err("too many requests wait; decide on some".into()));
         }
         request.accepted = accepted;
         ctx.txn.save(Table::Request, &id.0, &request);
