@@ -16,18 +16,11 @@ struct Bench {
     cargo: &'static [&'static str],
 }
 
-const BENCHES: &[Bench] = &[
-    Bench {
-        name: "store",
-        what: "durable appends a second of the store alone, and the disk's own group-committed fsync",
-        cargo: &["bench", "-p", "stonechat-server", "--bench", "store", "--"],
-    },
-    Bench {
-        name: "system",
-        what: "the whole path: appends through WebSockets, latency, idle connections, large groups, cold sync, reopening",
-        cargo: &["run", "--release", "-p", "stonechat-sim", "--bin", "bench", "--"],
-    },
-];
+const BENCHES: &[Bench] = &[Bench {
+    name: "store",
+    what: "durable appends a second of the store alone, and the disk's own group-committed fsync",
+    cargo: &["bench", "-p", "stonechat-server", "--bench", "store", "--"],
+}];
 
 pub(crate) fn sim(layout: &Layout, seeds: &Range<u64>, steps: Option<u64>) -> Result<()> {
     run(&mut sim_command(layout, seeds, steps), "A seed that fails is replayed with `cargo xtask sim --seed N`.")

@@ -543,7 +543,9 @@ impl Core {
         };
         if let Some(theirs) = &content.view {
             let ours = head.view.iter().find(|point| point.seq == theirs.seq);
-            if ours.is_some_and(|ours| ours.hash != theirs.hash) {
+            // A place that they have and we lack is as telling as another hash at the same place.
+            let remembered = head.view.first().is_some_and(|oldest| oldest.seq < theirs.seq) && theirs.seq < entry.seq;
+            if ours.map_or(remembered, |ours| ours.hash != theirs.hash) {
                 ctx.refused(Some(id), "the server showed two members different logs of this conversation");
                 self.notice(
                     ctx,

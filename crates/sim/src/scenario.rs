@@ -91,6 +91,7 @@ pub fn run(seed: u64, steps: usize) -> Result<Report, Violation> {
         run.act();
         let pause = run.world.below(1_500) as u64;
         run.world.run_ms(pause);
+        run.note_memberships();
         run.accept_requests();
     }
     // Everything goes well from now on, and everybody starts afresh, as after a night.
@@ -215,6 +216,14 @@ impl Run {
         lines.join("\n")
     }
 
+    fn note_memberships(&mut self) {
+        for who in 0..self.world.clients.len() {
+            for conversation in query::conversations(&self.world.clients[who].vault).unwrap_or_default() {
+                self.world.note_membership(who, conversation.id);
+            }
+        }
+    }
+
     fn refusals(&self) -> usize {
         self.world
             .clients
@@ -268,41 +277,40 @@ impl Run {
         Ok(())
     }
 
-    /// Every transcript is a run of the longest one, and those who are still in it have its end.
+    /// What two show in common, they show in the same order; and who never was out of it lacks nothing that another shows
+    /// after the first message that both have.
     fn same_transcript(
         &self,
         id: &ConversationId,
         transcripts: &[(usize, bool, Vec<Message>)],
         villain: Option<usize>,
     ) -> Result<(), Violation> {
-        let shown = |messages: &[Message]| -> Vec<String> {
-            let delivered = messages.iter().filter(|m| m.status != Status::Failed && m.status != Status::Queued);
-            delivered.map(|m| format!("{:?}", (m.id, &m.sender_handle))).collect()
-        };
-        let honest = || transcripts.iter().filter(|(who, ..)| Some(*who) != villain);
-        let Some(whole) = honest().map(|(_, _, messages)| shown(messages)).max_by_key(Vec::len) else { return Ok(()) };
-        for (who, active, messages) in honest() {
-            let mine = shown(messages);
-            let name = NAMES[*who];
-            if mine.is_empty() {
-                continue;
-            }
-            let run = (0..=whole.len() - mine.len()).find(|at| whole[*at..*at + mine.len()] == mine[..]);
-            let Some(at) = run else {
-                let texts = |m: &[Message]| m.iter().map(|m| format!("{m:?}")).collect::<Vec<_>>().join("\n  ");
-                let longest = honest().max_by_key(|(_, _, m)| shown(m).len()).map(|(w, _, m)| (NAMES[*w], texts(m)));
-                return Err(Violation(format!(
-                    "{name} shows another transcript of {id}:\n  {}\nthan {longest:?}",
-                    texts(messages)
-                )));
-            };
-            if *active && at + mine.len() != whole.len() {
-                return Err(Violation(format!(
-                    "{name} lacks the last {} messages of {id}",
-                    whole.len() - at - mine.len()
-                )));
+        let honest: Vec<_> = transcripts.iter().filter(|(who, ..)| Some(*who) != villain).collect();
+        for (one, active, messages) in &honest {
+            let mine = delivered(messages);
+            let always = *active && !self.world.clients[*one].left.contains(id);
+            for (other, _, messages) in honest.iter().filter(|(other, ..)| other != one) {
+                let theirs = delivered(messages);
+                let common = |list: &[String], of: &[String]| {
+                    list.iter().filter(|m| of.contains(m)).cloned().collect::<Vec<_>>()
+                };
+                let (here, there) = (common(&mine, &theirs), common(&theirs, &mine));
+                let names = (NAMES[*one], NAMES[*other]);
+                if here != there {
+                    return Err(Violation(format!("{names:?} show {id} in another order:\n  {here:?}\n  {there:?}")));
+                }
+                let Some(first) = there.first().filter(|_| always) else { continue };
+                let lacks = theirs.iter().skip_while(|m| *m != first).find(|m| !mine.contains(m));
+                if let Some(message) = lacks {
+                    return Err(Violation(format!("{} lacks {message} of {id}, which {} shows", names.0, names.1)));
+                }
             }
         }
         Ok(())
     }
+}
+
+fn delivered(messages: &[Message]) -> Vec<String> {
+    let delivered = messages.iter().filter(|m| m.status != Status::Failed && m.status != Status::Queued);
+    delivered.map(|m| format!("{:?}", (m.id, &m.sender_handle))).collect()
 }

@@ -3,7 +3,7 @@
 //! Everything that runs is real: cores, vault steps, server services, wire encoding. Everything around them is made from one
 //! seed, so that a run can be repeated. A client's disk is what its steps committed; a crash loses the rest.
 
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use futures_util::FutureExt as _;
 use rand_chacha::ChaCha20Rng;
@@ -12,7 +12,9 @@ use stonechat_core::vault::MemoryVault;
 use stonechat_core::{Command, CommandError, CommandId, Core, Effect, Event, Input, Link, Outcome, query, sign_up};
 use stonechat_server::services::{Services, Session, Settings, TokenKey};
 use stonechat_server::store::MemoryLog;
-use stonechat_wire::{ClientFrame, Failure, Handle, Hello, PROTOCOL_VERSION, ServerFrame, Timestamp, decode, encode};
+use stonechat_wire::{
+    ClientFrame, ConversationId, Failure, Handle, Hello, PROTOCOL_VERSION, ServerFrame, Timestamp, decode, encode,
+};
 
 use crate::hostile::Tamper;
 
@@ -51,6 +53,8 @@ pub struct Client {
     pub finished: BTreeMap<CommandId, Result<Outcome, CommandError>>,
     /// What its steps commit between crashes, counted.
     pub steps: u64,
+    /// Conversations that it was out of at some moment.
+    pub left: BTreeSet<ConversationId>,
     /// What it does to its own frames, if it is hostile.
     pub tamper: Option<Tamper>,
 }
@@ -174,6 +178,7 @@ impl World {
             events: Vec::new(),
             finished: BTreeMap::new(),
             steps: 0,
+            left: BTreeSet::new(),
             tamper: None,
         });
         let client = self.clients.len() - 1;
@@ -430,6 +435,9 @@ impl World {
                     if let Event::Finished { command, result } = &event {
                         self.clients[client].finished.insert(*command, result.clone());
                     }
+                    if let Event::Conversation(id) = &event {
+                        self.note_membership(client, *id);
+                    }
                     self.clients[client].events.push(event);
                 }
             }
@@ -439,11 +447,19 @@ impl World {
         }
     }
 
+    /// Remembers whether a client is out of a conversation.
+    pub fn note_membership(&mut self, client: usize, id: ConversationId) {
+        let this = &mut self.clients[client];
+        if query::conversation(&this.vault, &id).is_ok_and(|c| c.is_some_and(|c| !c.active)) {
+            this.left.insert(id);
+        }
+    }
+
     /// The transcript that a client shows of a conversation: sender and text, in order.
     ///
     /// # Panics
     /// When the vault cannot be read, which is a bug.
-    pub fn transcript(&self, client: usize, id: &stonechat_wire::ConversationId) -> Vec<stonechat_core::Message> {
+    pub fn transcript(&self, client: usize, id: &ConversationId) -> Vec<stonechat_core::Message> {
         query::messages(&self.clients[client].vault, id, None, usize::MAX).expect("a memory vault is readable")
     }
 }
