@@ -13,7 +13,7 @@ use crate::layout::{Layout, command_line};
 use crate::tools;
 
 /// Seeds of the simulation in every run. Nightly runs take thousands: `cargo xtask sim --seeds A..B`.
-const SEEDS: std::ops::Range<u64> = 0..200;
+const SEEDS: std::ops::Range<u64> = 0..120;
 
 /// One check.
 struct Step {
