@@ -15,14 +15,16 @@ fn workspace_crates_depend_on_each_other_only_downwards() {
     // What each may use, and within it what it exists to use.
     let rules: BTreeMap<&str, (&[&str], &[&str])> = BTreeMap::from([
         ("stonechat-wire", (&[] as &[_], &[] as &[_])),
-        ("stonechat-core", (&["stonechat-wire"], &["stonechat-wire"])),
-        ("stonechat-client", (&["stonechat-core", "stonechat-wire"], &["stonechat-core"])),
-        ("stonechat-cli", (&["stonechat-client"], &["stonechat-client"])),
-        ("stonechat-server", (&["stonechat-wire"], &["stonechat-wire"])),
+        ("stonechat-directory", (&["stonechat-wire"], &["stonechat-wire"])),
+        ("stonechat-core", (&["stonechat-directory", "stonechat-wire"], &["stonechat-wire"])),
+        ("stonechat-client", (&["stonechat-core", "stonechat-directory", "stonechat-wire"], &["stonechat-core"])),
+        // The command `audit` follows a directory from the outside, without a client.
+        ("stonechat-cli", (&["stonechat-client", "stonechat-directory", "stonechat-wire"], &["stonechat-client"])),
+        ("stonechat-server", (&["stonechat-directory", "stonechat-wire"], &["stonechat-directory", "stonechat-wire"])),
         (
             "stonechat-sim",
             (
-                &["stonechat-client", "stonechat-core", "stonechat-server", "stonechat-wire"],
+                &["stonechat-client", "stonechat-core", "stonechat-directory", "stonechat-server", "stonechat-wire"],
                 &["stonechat-core", "stonechat-server"],
             ),
         ),
@@ -50,6 +52,11 @@ fn the_server_links_neither_the_core_nor_an_mls_library() {
 #[test]
 fn the_wire_links_no_mls_library_and_no_runtime() {
     Graph::load().assert_free_of("stonechat-wire", |name| is_mls(name) || is_shell(name));
+}
+
+#[test]
+fn the_directorys_formats_link_no_mls_library_and_no_runtime() {
+    Graph::load().assert_free_of("stonechat-directory", |name| is_mls(name) || is_shell(name));
 }
 
 #[test]

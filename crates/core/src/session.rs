@@ -285,7 +285,7 @@ impl Core {
             (Pending::Tokens(blinding), Reply::Tokens { evaluated, proof }) => {
                 self.tokens_issued(ctx, blinding, &evaluated, &proof)?;
             }
-            (Pending::LookUp { handle }, Reply::Account(log)) => self.looked_up(ctx, &handle, &log)?,
+            (Pending::LookUp { handle }, Reply::Account(found)) => self.looked_up(ctx, &handle, &found.log)?,
             (Pending::TakeKeyPackages { conversation, account }, Reply::KeyPackages(packages)) => {
                 self.key_packages_taken(ctx, conversation, account, &packages)?;
             }

@@ -12,6 +12,7 @@ extern crate alloc;
 pub mod account;
 pub mod codec;
 pub mod conversation;
+pub mod directory;
 pub mod ids;
 pub mod limits;
 pub mod message;
@@ -19,6 +20,9 @@ pub mod message;
 pub use account::{AccountLog, AccountLogError, AccountState, DeviceKeys, LogBody, LogEntry, LogSignature, Signer};
 pub use codec::{Bytes, DecodeError, List, decode, decode_canonical, encode};
 pub use conversation::{EntryKind, EpochCaps, LogRecord, epoch_id, first_epoch_id};
+pub use directory::{
+    AccountHistory, AccountProof, DirectoryRecord, LogHead, ProvenAccount, SignedHead, TreeHash, TreeProof,
+};
 pub use ids::{
     AccountId, BlobId, Capability, CapabilityHash, ConversationId, DeviceId, EpochId, Handle, HandleError, Seq,
     Timestamp,

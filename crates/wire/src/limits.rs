@@ -63,5 +63,22 @@ pub const TOKENS_PER_REQUEST_MAX: usize = 64;
 /// Tokens that an account draws in a day unless the operator says otherwise.
 pub const TOKENS_PER_DAY: u32 = 1_024;
 
+/// A checkpoint of the directory with its signatures: 32 witnesses and some room.
+pub const CHECKPOINT_BYTES_MAX: usize = 8 * 1024;
+/// One leaf of the directory's Merkle log.
+pub const RECORD_BYTES_MAX: usize = 1_024;
+/// Hashes in one proof of the directory's Merkle log: its size is a 64-bit number.
+pub const TREE_PROOF_HASHES_MAX: usize = 65;
+/// A look-up proof of the directory. Some 8 KiB with a million labels.
+pub const LOOKUP_PROOF_BYTES_MAX: usize = 32 * 1024;
+/// A proof over several versions of one label.
+pub const HISTORY_PROOF_BYTES_MAX: usize = 384 * 1024;
+/// Versions in one history proof.
+pub const HISTORY_VERSIONS_MAX: u32 = 16;
+/// The directory's policy, as JSON.
+pub const DIRECTORY_POLICY_BYTES_MAX: usize = 16 * 1024;
+/// Witnesses that a policy names.
+pub const WITNESSES_MAX: usize = 32;
+
 /// How long a connection may stay silent before its first frame.
 pub const HELLO_TIMEOUT_SECS: u64 = 10;

@@ -10,15 +10,16 @@ use core::fmt;
 
 use minicbor::{Decode, Encode};
 
-use crate::account::{AccountLog, LogEntry};
+use crate::account::LogEntry;
 use crate::codec::{Bytes, List, encode};
 use crate::conversation::{EntryKind, EpochCaps};
+use crate::directory::{AccountHistory, ProvenAccount, SignedHead, TreeProof};
 use crate::ids::{
     AccountId, BlobId, Capability, CapabilityHash, ConversationId, DeviceId, EpochId, Handle, Seq, Timestamp,
 };
 use crate::limits::{
-    BLOB_CHUNK_BYTES_MAX, CONTACT_CAPABILITIES_MAX, DEVICES_MAX, ENTRY_BYTES_MAX, ENVELOPE_BYTES_MAX,
-    KEY_PACKAGE_BYTES_MAX, KEY_PACKAGES_MAX, PAGE_ENTRIES_MAX, TOKENS_PER_REQUEST_MAX,
+    BLOB_CHUNK_BYTES_MAX, CONTACT_CAPABILITIES_MAX, DEVICES_MAX, DIRECTORY_POLICY_BYTES_MAX, ENTRY_BYTES_MAX,
+    ENVELOPE_BYTES_MAX, KEY_PACKAGE_BYTES_MAX, KEY_PACKAGES_MAX, PAGE_ENTRIES_MAX, TOKENS_PER_REQUEST_MAX,
 };
 
 /// The first frame of a connection, from the client. Its first field never moves, so that any two versions can tell.
@@ -107,6 +108,22 @@ pub enum Request {
     /// Nothing; keeps a connection through middle boxes.
     #[n(0)]
     Ping,
+    /// Asks for the newest head of the directory.
+    #[n(26)]
+    GetHead,
+    /// Asks that the directory's Merkle log of one size is the beginning of the one of another size.
+    #[n(27)]
+    GetConsistency {
+        /// The smaller size, at least 1.
+        #[n(0)]
+        from: u64,
+        /// The larger size, at most the newest.
+        #[n(1)]
+        to: u64,
+    },
+    /// Asks for the directory's policy, to be pinned.
+    #[n(28)]
+    GetDirectoryPolicy,
 
     // --- device connection ---
     /// Makes an account. Before [`Request::Authenticate`]; the same entry again is no error.
@@ -166,16 +183,34 @@ pub enum Request {
         #[n(0)]
         blinded: List<Element, TOKENS_PER_REQUEST_MAX>,
     },
+    /// Adds the next entry to an account log. Before or after [`Request::Authenticate`]: the entry is signed by a key of
+    /// the account. The same entry again is no error.
+    #[n(7)]
+    ExtendAccount {
+        /// Whose log; after log-in, this device's account.
+        #[n(0)]
+        account: AccountId,
+        /// The entry.
+        #[n(1)]
+        entry: LogEntry,
+    },
+    /// Asks what the directory said about this device's account, newest first.
+    #[n(8)]
+    GetOwnHistory {
+        /// How many versions, 1 to [`crate::limits::HISTORY_VERSIONS_MAX`].
+        #[n(0)]
+        versions: u32,
+    },
 
     // --- anonymous connection ---
-    /// Asks for the account log behind a handle.
+    /// Asks for the account log behind a handle, with proof.
     #[n(16)]
     LookUpHandle {
         /// The handle.
         #[n(0)]
         handle: Handle,
     },
-    /// Asks for an account log.
+    /// Asks for an account log, with proof.
     #[n(17)]
     GetAccount {
         /// Whose.
@@ -339,7 +374,7 @@ pub enum Reply {
     },
     /// To [`Request::LookUpHandle`] and [`Request::GetAccount`]: unverified.
     #[n(4)]
-    Account(#[n(0)] AccountLog),
+    Account(#[n(0)] ProvenAccount),
     /// To [`Request::TakeKeyPackages`]: at most one a device.
     #[n(5)]
     KeyPackages(#[n(0)] List<DeviceKeyPackage, DEVICES_MAX>),
@@ -363,6 +398,18 @@ pub enum Reply {
         #[n(0)]
         bytes: Bytes<BLOB_CHUNK_BYTES_MAX>,
     },
+    /// To [`Request::GetOwnHistory`]: unverified.
+    #[n(9)]
+    History(#[n(0)] AccountHistory),
+    /// To [`Request::GetHead`]: unverified.
+    #[n(10)]
+    Head(#[n(0)] SignedHead),
+    /// To [`Request::GetConsistency`]: unverified.
+    #[n(11)]
+    Consistency(#[n(0)] TreeProof),
+    /// To [`Request::GetDirectoryPolicy`]: JSON, as `GET /directory/policy` has it.
+    #[n(12)]
+    DirectoryPolicy(#[n(0)] Bytes<DIRECTORY_POLICY_BYTES_MAX>),
 }
 
 /// What a server says unasked.
@@ -588,4 +635,8 @@ pub enum ErrorCode {
     #[n(14)]
     #[error("the server cannot do this now; try again later")]
     Unavailable,
+    /// The directory has not published this yet. It does so within a second.
+    #[n(15)]
+    #[error("the directory has not published this yet; try again in a moment")]
+    Unpublished,
 }

@@ -4,18 +4,21 @@ use minicbor::encode::Write;
 use minicbor::{Encode, Encoder};
 use proptest::prelude::*;
 use stonechat_wire::limits::{
-    ACCOUNT_ENTRIES_MAX, ACCOUNT_ENTRY_BYTES_MAX, BLOB_CHUNK_BYTES_MAX, BRANCHES_MAX, CONTACT_CAPABILITIES_MAX,
-    DEVICES_MAX, ENTRY_BYTES_MAX, ENVELOPE_BYTES_MAX, HANDLE_BYTES_MAX, KEY_PACKAGE_BYTES_MAX, KEY_PACKAGES_MAX,
-    PAGE_ENTRIES_MAX, TOKENS_PER_REQUEST_MAX,
+    ACCOUNT_ENTRIES_MAX, ACCOUNT_ENTRY_BYTES_MAX, BLOB_CHUNK_BYTES_MAX, BRANCHES_MAX, CHECKPOINT_BYTES_MAX,
+    CONTACT_CAPABILITIES_MAX, DEVICES_MAX, DIRECTORY_POLICY_BYTES_MAX, ENTRY_BYTES_MAX, ENVELOPE_BYTES_MAX,
+    HANDLE_BYTES_MAX, HISTORY_PROOF_BYTES_MAX, KEY_PACKAGE_BYTES_MAX, KEY_PACKAGES_MAX, LOOKUP_PROOF_BYTES_MAX,
+    PAGE_ENTRIES_MAX, RECORD_BYTES_MAX, TOKENS_PER_REQUEST_MAX, TREE_PROOF_HASHES_MAX,
 };
 use stonechat_wire::message::{DeviceKeyPackage, Element, Page};
 use stonechat_wire::{
-    AccountLog, AccountState, Bytes, CapabilityHash, ClientFrame, DecodeError, DeviceKeys, Entry, Envelope, Failure,
-    Handle, Hello, HelloReply, Lane, LogBody, LogEntry, LogRecord, LogSignature, Push, Reply, Request, Seq,
-    ServerFrame, decode, decode_canonical, encode,
+    AccountHistory, AccountLog, AccountProof, AccountState, Bytes, CapabilityHash, ClientFrame, DecodeError,
+    DeviceKeys, Entry, Envelope, Failure, Handle, Hello, HelloReply, Lane, LogBody, LogEntry, LogRecord, LogSignature,
+    Push, Reply, Request, Seq, ServerFrame, SignedHead, TreeHash, decode, decode_canonical, encode,
 };
 
-use crate::examples::{DEVICE, account, all, bytes, capability, chain, entry, envelope, list, signature, token};
+use crate::examples::{
+    DEVICE, account, all, bytes, capability, chain, entry, envelope, list, signature, signed_head, token,
+};
 
 #[test]
 fn a_truncated_message_is_refused_at_every_length() {
@@ -181,6 +184,48 @@ fn bounded_fields() -> Vec<Bounded> {
             max: BLOB_CHUNK_BYTES_MAX,
             write: |n| variant(8, 1, |e| item(e, &Raw(n))),
             accepts: reads::<Reply>,
+        },
+        Bounded {
+            field: "Consistency",
+            max: TREE_PROOF_HASHES_MAX,
+            write: |n| variant(11, 1, |e| item(e, &vec![TreeHash([1; 32]); n])),
+            accepts: reads::<Reply>,
+        },
+        Bounded {
+            field: "DirectoryPolicy",
+            max: DIRECTORY_POLICY_BYTES_MAX,
+            write: |n| variant(12, 1, |e| item(e, &Raw(n))),
+            accepts: reads::<Reply>,
+        },
+        Bounded {
+            field: "SignedHead.checkpoint",
+            max: CHECKPOINT_BYTES_MAX,
+            write: |n| map(3, |e| field(e, 0, &Raw(n)) && field(e, 1, &Raw(1)) && field(e, 2, &[TreeHash([1; 32])])),
+            accepts: reads::<SignedHead>,
+        },
+        Bounded {
+            field: "SignedHead.record",
+            max: RECORD_BYTES_MAX,
+            write: |n| map(3, |e| field(e, 0, &Raw(1)) && field(e, 1, &Raw(n)) && field(e, 2, &[TreeHash([1; 32])])),
+            accepts: reads::<SignedHead>,
+        },
+        Bounded {
+            field: "AccountProof.account",
+            max: LOOKUP_PROOF_BYTES_MAX,
+            write: |n| map(2, |e| field(e, 0, &signed_head()) && field(e, 1, &Raw(n))),
+            accepts: reads::<AccountProof>,
+        },
+        Bounded {
+            field: "AccountProof.handle",
+            max: LOOKUP_PROOF_BYTES_MAX,
+            write: |n| map(3, |e| field(e, 0, &signed_head()) && field(e, 1, &Raw(1)) && field(e, 2, &Raw(n))),
+            accepts: reads::<AccountProof>,
+        },
+        Bounded {
+            field: "AccountHistory.handle",
+            max: HISTORY_PROOF_BYTES_MAX,
+            write: |n| map(3, |e| field(e, 0, &signed_head()) && field(e, 1, &Raw(1)) && field(e, 2, &Raw(n))),
+            accepts: reads::<AccountHistory>,
         },
     ]
 }

@@ -2,13 +2,14 @@
 
 use ed25519_dalek::SigningKey;
 use minicbor::{Decode, Encode};
-use stonechat_wire::limits::{ENTRY_BYTES_MAX, INBOX_KEY_BYTES};
+use stonechat_wire::limits::{ENTRY_BYTES_MAX, INBOX_KEY_BYTES, LOOKUP_PROOF_BYTES_MAX};
 use stonechat_wire::message::{DeviceKeyPackage, Element, Page};
 use stonechat_wire::{
-    AccountId, AccountLog, Admission, AuthChallenge, BlobId, Bytes, Capability, ClientFrame, ConversationId,
-    DecodeError, DeviceId, DeviceKeys, Entry, EntryKind, Envelope, EpochCaps, EpochId, ErrorCode, Failure, Handle,
-    Hello, HelloReply, Lane, List, LogBody, LogEntry, LogRecord, LogSignature, PROTOCOL_VERSION, Push, Reply, Request,
-    Seq, ServerFrame, Signer, Timestamp, Token, decode, encode, epoch_id, first_epoch_id,
+    AccountHistory, AccountId, AccountLog, AccountProof, Admission, AuthChallenge, BlobId, Bytes, Capability,
+    ClientFrame, ConversationId, DecodeError, DeviceId, DeviceKeys, DirectoryRecord, Entry, EntryKind, Envelope,
+    EpochCaps, EpochId, ErrorCode, Failure, Handle, Hello, HelloReply, Lane, List, LogBody, LogEntry, LogHead,
+    LogRecord, LogSignature, PROTOCOL_VERSION, ProvenAccount, Push, Reply, Request, Seq, ServerFrame, SignedHead,
+    Signer, Timestamp, Token, TreeHash, decode, encode, epoch_id, first_epoch_id,
 };
 
 /// A value's bytes, and how to read them back.
@@ -78,6 +79,9 @@ fn frames(out: &mut Vec<Example>) {
 fn requests(out: &mut Vec<Example>) {
     let rule = "request";
     put(out, rule, "ping", &Request::Ping);
+    put(out, rule, "get-head", &Request::GetHead);
+    put(out, rule, "get-consistency", &Request::GetConsistency { from: 3, to: 70_000 });
+    put(out, rule, "get-directory-policy", &Request::GetDirectoryPolicy);
     put(out, rule, "create-account", &Request::CreateAccount { genesis: chain()[0].clone() });
     let signature = login_signature();
     put(out, rule, "authenticate", &Request::Authenticate { account: account(), device: DEVICE, signature });
@@ -94,6 +98,8 @@ fn requests(out: &mut Vec<Example>) {
     put(out, rule, "configure-inbox", &Request::ConfigureInbox { contacts, strangers: true });
     put(out, rule, "ack-inbox", &Request::AckInbox { lane: Lane::Strangers, upto: Seq(300) });
     put(out, rule, "issue-tokens", &Request::IssueTokens { blinded: list([Element([0x61; 32]), Element([0x62; 32])]) });
+    put(out, rule, "extend-account", &Request::ExtendAccount { account: account(), entry: chain()[1].clone() });
+    put(out, rule, "get-own-history", &Request::GetOwnHistory { versions: 16 });
 
     put(out, rule, "look-up-handle", &Request::LookUpHandle { handle: alice() });
     put(out, rule, "get-account", &Request::GetAccount { account: account() });
@@ -146,13 +152,19 @@ fn replies(out: &mut Vec<Example>) {
     put(out, rule, "authenticated", &authenticated);
     put(out, rule, "key-package-count", &Reply::KeyPackageCount(24));
     put(out, rule, "tokens", &Reply::Tokens { evaluated: list([Element([0x71; 32])]), proof: [0x72; 64] });
-    put(out, rule, "account", &Reply::Account(AccountLog(list(chain()))));
+    put(out, rule, "account", &Reply::Account(proven_account(Some(bytes(b"a look-up proof")))));
+    put(out, rule, "account, asked for by id", &Reply::Account(proven_account(None)));
     let package = DeviceKeyPackage { device: DEVICE, package: bytes(b"an MLS key package") };
     put(out, rule, "key-packages", &Reply::KeyPackages(list([package])));
     put(out, rule, "appended", &Reply::Appended { seq: Seq(2), time: NOW });
     put(out, rule, "following", &Reply::Following(page()));
     put(out, rule, "following, nothing there", &Reply::Following(Page::default()));
     put(out, rule, "chunk", &Reply::Chunk { bytes: bytes(b"chunk") });
+    let (account, handle) = (bytes(b"a history proof"), bytes(b"a history proof"));
+    put(out, rule, "history", &Reply::History(AccountHistory { head: signed_head(), account, handle }));
+    put(out, rule, "head", &Reply::Head(signed_head()));
+    put(out, rule, "consistency", &Reply::Consistency(list([TreeHash([0x42; 32]), TreeHash([0x43; 32])])));
+    put(out, rule, "directory-policy", &Reply::DirectoryPolicy(bytes(b"{}")));
 }
 
 fn pushes(out: &mut Vec<Example>) {
@@ -174,6 +186,8 @@ fn accounts(out: &mut Vec<Example>) {
         put(out, "log-entry", kind, entry);
         put(out, "log-body", kind, &decode::<LogBody>(&entry.body).unwrap());
     }
+    put(out, "log-head", "", &LogHead { length: 4, hash: chain()[3].hash() });
+    put(out, "directory-record", "", &record_of_the_directory());
     put(out, "signer", "device", &Signer::Device(DEVICE));
     put(out, "signer", "recovery", &Signer::Recovery);
 }
@@ -322,7 +336,7 @@ pub(crate) fn chain() -> Vec<LogEntry> {
 pub(crate) fn error_codes() -> Vec<ErrorCode> {
     use ErrorCode::{
         Closed, Conflict, EpochOver, Full, HandleTaken, InvalidAccount, InvalidToken, Malformed, NotAuthenticated,
-        NotFound, Quota, Slow, Unavailable, Version, WrongConnection,
+        NotFound, Quota, Slow, Unavailable, Unpublished, Version, WrongConnection,
     };
     let next = |code| match code {
         Malformed => Some(Version),
@@ -339,7 +353,8 @@ pub(crate) fn error_codes() -> Vec<ErrorCode> {
         Full => Some(Closed),
         Closed => Some(Slow),
         Slow => Some(Unavailable),
-        Unavailable => None,
+        Unavailable => Some(Unpublished),
+        Unpublished => None,
     };
     std::iter::successors(Some(Malformed), |code| next(*code)).collect()
 }
@@ -383,6 +398,23 @@ pub(crate) fn envelope(lane: Lane) -> Envelope {
 
 pub(crate) fn account() -> AccountId {
     AccountId(chain()[0].hash())
+}
+
+pub(crate) fn signed_head() -> SignedHead {
+    SignedHead {
+        checkpoint: bytes(b"a signed note"),
+        record: bytes(&encode(&record_of_the_directory())),
+        inclusion: list([TreeHash([0x41; 32])]),
+    }
+}
+
+fn proven_account(handle: Option<Bytes<LOOKUP_PROOF_BYTES_MAX>>) -> ProvenAccount {
+    let proof = AccountProof { head: signed_head(), account: bytes(b"a look-up proof"), handle };
+    ProvenAccount { log: AccountLog(list(chain())), proof }
+}
+
+fn record_of_the_directory() -> DirectoryRecord {
+    DirectoryRecord { epoch: 300, root: [0x40; 32], time: NOW }
 }
 
 fn page() -> Page {
