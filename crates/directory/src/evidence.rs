@@ -55,6 +55,8 @@ enum Seen {
     AccountTakenBack { account: Binary, first: LookUpFile, second: LookUpFile },
     /// A handle that went from one account to another.
     HandleMoved { handle: String, first: LookUpFile, second: LookUpFile },
+    /// What the directory did not give although it owes it, in words; and the checkpoint that was verified last.
+    Refusal { checkpoint: Option<String>, what: String },
     /// Two leaves of one log, side by side, that break its rules.
     Leaves { head: HeadFile, index: u64, first: LeafFile, second: LeafFile },
 }
@@ -139,6 +141,38 @@ impl Evidence {
         Self::new(policy, Seen::Heads { first, second, consistency })
     }
 
+    /// The same, from the notes themselves.
+    pub fn notes(policy: &DirectoryPolicy, first: &SignedNote, second: &SignedNote, answer: &[TreeHash]) -> Self {
+        let consistency = answer.iter().map(|hash| Binary(hash.0.to_vec())).collect();
+        Self::new(policy, Seen::Heads { first: first.to_string(), second: second.to_string(), consistency })
+    }
+
+    /// The directory did not give what it owes. Proves nothing; says what to ask it for.
+    pub fn refusal(policy: &DirectoryPolicy, verified: Option<&SignedNote>, what: &str) -> Self {
+        let checkpoint = verified.map(ToString::to_string);
+        Self::new(policy, Seen::Refusal { checkpoint, what: what.to_owned() })
+    }
+
+    /// The sizes of the two heads that this is about, when it is about two heads: what to ask the directory for.
+    pub fn sizes(&self) -> Option<(u64, u64)> {
+        let Seen::Heads { first, second, .. } = &self.seen else { return None };
+        let size = |text: &String| {
+            let note = SignedNote::parse(text.as_bytes()).ok()?;
+            Some(crate::Checkpoint::parse(note.text()).ok()?.size)
+        };
+        let (first, second) = (size(first)?, size(second)?);
+        Some((first.min(second), first.max(second)))
+    }
+
+    /// The same two heads with what the directory answered when it was asked.
+    #[must_use]
+    pub fn with_answer(mut self, answer: &[TreeHash]) -> Self {
+        if let Seen::Heads { consistency, .. } = &mut self.seen {
+            *consistency = answer.iter().map(|hash| Binary(hash.0.to_vec())).collect();
+        }
+        self
+    }
+
     /// The directory names another log for an account than the account's own: a swapped key, a ghost device, a hidden
     /// revocation.
     pub fn account(policy: &DirectoryPolicy, account: &AccountId, look_up: &LookUp<'_>, log: &AccountLog) -> Self {
@@ -221,6 +255,7 @@ impl Evidence {
             Seen::Account { head, account, look_up, log } => self.judge_account(head, account, look_up, log),
             Seen::AccountTakenBack { account, first, second } => self.judge_taken_back(account, first, second),
             Seen::HandleMoved { handle, first, second } => self.judge_handle(handle, first, second),
+            Seen::Refusal { what, .. } => Ok(Verdict::Unanswered(what.clone())),
             Seen::Leaves { head, index, first, second } => self.judge_leaves(head, *index, first, second),
         }
     }

@@ -7,7 +7,7 @@
 //!
 //! Read it in this order: [`note`] (signed texts), [`tlog`] (the Merkle log), [`policy`] (who must have signed), [`head`]
 //! (a verified moment of the directory), [`proof`] (what it says about a label), [`audit`] (that nothing was taken back),
-//! [`evidence`] (what to show others when it was), [`safety`] (what two people compare).
+//! [`mirror`] (following all of it), [`evidence`] (what to show others when it was), [`safety`] (what two people compare).
 //!
 //! Pure: no clock, no randomness, no files, no sockets. Compiles for wasm32. Types that say something was verified can
 //! only be made by verifying.
@@ -15,6 +15,7 @@
 pub mod audit;
 pub mod evidence;
 pub mod head;
+pub mod mirror;
 pub mod note;
 pub mod policy;
 pub mod proof;
@@ -23,8 +24,9 @@ pub mod tlog;
 
 pub use audit::{AuditError, Follower};
 pub use evidence::{Evidence, EvidenceError, Verdict};
-pub use head::{Head, HeadError};
+pub use head::{ForkError, Head, HeadError, SeenHead};
+pub use mirror::{Audit, AuditStop, Source};
 pub use note::{Checkpoint, NoteError, SignedNote, VerifierKey};
 pub use policy::{DirectoryPolicy, PolicyError};
-pub use proof::{ProofError, VerifiedAccount, VerifiedVersion};
+pub use proof::{Asked, ProofError, VerifiedAccount, VerifiedHistory, VerifiedVersion};
 pub use safety::{SafetyNumber, ScannedCode};

@@ -41,6 +41,11 @@ impl Frontier {
         self.size
     }
 
+    /// The roots of the perfect subtrees, largest first.
+    pub fn roots(&self) -> &[TreeHash] {
+        &self.roots
+    }
+
     /// Appends a leaf.
     pub fn push(&mut self, leaf: TreeHash) {
         let mut node = leaf;

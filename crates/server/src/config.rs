@@ -7,7 +7,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use stonechat_directory::VerifierKey;
 use stonechat_wire::limits;
+
+use crate::directory::DirectorySettings;
+use crate::services::Settings;
 
 /// The file with every key at its default. Keys that have no default stand in it as comments.
 pub const DEFAULT_FILE: &str = r#"# stonechatd: every key with its default. Unknown keys are refused.
@@ -40,6 +44,17 @@ hello_timeout_secs = 10
 
 # Requests that one connection may make in a second, averaged over ten seconds. More are refused with "slow down".
 requests_per_sec = 2000
+
+[directory]
+# The directory's name in what it signs. Without it, one is made from its key. Clients and witnesses pin it: choose it
+# before the first account, never change it.
+# origin = "chat.example.org/directory"
+# Witnesses: the verifier keys that `stonechatd witness` prints, and how many of them must have cosigned a head before
+# clients believe it. Clients pin both when they sign up. With threshold 0 they believe the server's signature alone.
+witnesses = []
+threshold = 0
+# The name of this server among those that share one store. One of them publishes; another takes over when it is gone.
+node = "main"
 
 [log]
 # error, warn, info, debug or trace. No level prints content, names, ids, capabilities or addresses.
@@ -76,6 +91,8 @@ pub struct Config {
     pub hello_timeout_secs: u64,
     /// Requests of one connection in a second, averaged over ten.
     pub requests_per_sec: u32,
+    /// The directory.
+    pub directory: DirectoryConfig,
     /// Logging.
     pub log: LogConfig,
     /// TLS, when the server itself terminates it.
@@ -94,9 +111,30 @@ impl Default for Config {
             connections_max: 20_000,
             hello_timeout_secs: limits::HELLO_TIMEOUT_SECS,
             requests_per_sec: 2_000,
+            directory: DirectoryConfig::default(),
             log: LogConfig::default(),
             tls: None,
         }
+    }
+}
+
+/// The directory.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DirectoryConfig {
+    /// Its name in what it signs.
+    pub origin: Option<String>,
+    /// Verifier keys of witnesses.
+    pub witnesses: Vec<VerifierKey>,
+    /// How many of them clients need.
+    pub threshold: u32,
+    /// The name of this server among those that share a store.
+    pub node: String,
+}
+
+impl Default for DirectoryConfig {
+    fn default() -> Self {
+        Self { origin: None, witnesses: Vec::new(), threshold: 0, node: "main".to_owned() }
     }
 }
 
@@ -198,7 +236,20 @@ impl Config {
         Ok(config)
     }
 
+    /// What of it the services need.
+    pub fn settings(&self) -> Settings {
+        let DirectoryConfig { origin, witnesses, threshold, node } = self.directory.clone();
+        let directory = DirectorySettings { origin, witnesses, threshold, node };
+        Settings { retention_secs: self.retention_secs, tokens_per_day: self.tokens_per_day, directory }
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
+        if self.directory.threshold as usize > self.directory.witnesses.len() {
+            return Err(ConfigError::Value("directory.threshold is at most the number of directory.witnesses"));
+        }
+        if self.directory.node.is_empty() {
+            return Err(ConfigError::Value("directory.node has at least one character"));
+        }
         if self.connections_max == 0 {
             return Err(ConfigError::Value("connections_max is at least 1"));
         }

@@ -19,7 +19,7 @@ use stonechat_wire::limits::REQUESTS_IN_FLIGHT_MAX;
 use stonechat_wire::{
     ClientFrame, ErrorCode, Failure, Hello, Reply, Request, ServerFrame, decode, encode, limits::FRAME_BYTES_MAX,
 };
-use tokio::time::{MissedTickBehavior, interval_at, timeout};
+use tokio::time::{MissedTickBehavior, interval_at, timeout, timeout_at};
 
 use crate::metrics::{Reason, request_name};
 use crate::serve::{App, now};
@@ -145,7 +145,12 @@ async fn take_frame<'a, S: KeyedLog>(
     app.metrics.connection_became(before, session.kind());
     let result = match admitted {
         Err(failure) => Err(failure),
-        Ok(Admitted::InOrder(request)) => app.services.answer_in_order(session, now(), &mut OsRng, request).await,
+        Ok(Admitted::InOrder(request)) => {
+            if matches!(request, Request::GetOwnHistory { .. }) {
+                Box::pin(head_is_cosigned(app, Instant::now() + PUBLISHED_TIMEOUT)).await;
+            }
+            app.services.answer_in_order(session, now(), &mut OsRng, request).await
+        }
         Ok(Admitted::Beside(request)) => {
             let mut answer = answer(app, id, name, request).boxed();
             // First polled here, in the order of arrival: that is the order that appends keep.
@@ -163,11 +168,44 @@ async fn take_frame<'a, S: KeyedLog>(
 
 async fn answer<S: KeyedLog>(app: &App<S>, id: u32, name: &'static str, request: Request) -> Answer {
     let started = matches!(request, Request::Append { .. }).then(Instant::now);
-    let result = app.services.answer(now(), request).await;
+    let result = match request {
+        Request::LookUpHandle { handle } => {
+            when_published(app, || Request::LookUpHandle { handle: handle.clone() }).await
+        }
+        Request::GetAccount { account } => when_published(app, || Request::GetAccount { account }).await,
+        Request::GetHead => when_published(app, || Request::GetHead).await,
+        other => app.services.answer(now(), other).await,
+    };
     if let Some(started) = started {
         app.metrics.append(started.elapsed().as_secs_f64());
     }
     (id, name, result)
+}
+
+/// Answers what the directory must have published and its witnesses cosigned. Both take a moment after a change, so the
+/// answer waits for them; after two seconds it is what there is.
+async fn when_published<S: KeyedLog>(app: &App<S>, request: impl Fn() -> Request) -> Result<Reply, Failure> {
+    let deadline = Instant::now() + PUBLISHED_TIMEOUT;
+    loop {
+        let mut changes = app.services.directory().watch();
+        head_is_cosigned(app, deadline).await;
+        let result = app.services.answer(now(), request()).await;
+        let unpublished = matches!(&result, Err(failure) if failure.code == ErrorCode::Unpublished);
+        if !unpublished || timeout_at(deadline.into(), changes.changed()).await.is_err() {
+            return result;
+        }
+    }
+}
+
+/// Waits until the newest head has the witnesses that clients need, or until the deadline.
+async fn head_is_cosigned<S: KeyedLog>(app: &App<S>, deadline: Instant) {
+    let directory = app.services.directory();
+    let mut changes = directory.watch();
+    while !directory.is_cosigned() {
+        if timeout_at(deadline.into(), changes.changed()).await.is_err() {
+            return;
+        }
+    }
 }
 
 fn finished<S: KeyedLog>(app: &App<S>, (id, name, result): Answer) -> ServerFrame {
@@ -300,4 +338,6 @@ const ALLOWANCE_SECS: f64 = 10.0;
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PINGS_UNANSWERED_MAX: u32 = 2;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer waits for the directory's publication and its witnesses.
+const PUBLISHED_TIMEOUT: Duration = Duration::from_secs(2);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);

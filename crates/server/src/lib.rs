@@ -13,6 +13,8 @@
 
 pub mod config;
 mod connection;
+pub mod directory;
+mod directory_http;
 pub mod disclose;
 mod metrics;
 mod secrets;
@@ -20,7 +22,8 @@ mod serve;
 pub mod services;
 pub mod store;
 mod tls;
+pub mod witness;
 
-pub use secrets::{SecretsError, load_token_key};
+pub use secrets::{SecretsError, load_directory_keys, load_token_key};
 pub use serve::serve;
 pub use tls::{TlsError, load_tls};

@@ -9,8 +9,10 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args, Parser, Subcommand};
 use stonechat_server::config::{Config, DEFAULT_FILE, LogConfig, LogFormat};
 use stonechat_server::disclose::disclose;
+use stonechat_server::services::Services;
 use stonechat_server::store::{Options, SqliteLog};
-use stonechat_server::{load_tls, load_token_key, serve};
+use stonechat_server::witness::{self, WitnessOptions};
+use stonechat_server::{load_directory_keys, load_tls, load_token_key, serve};
 use stonechat_wire::Handle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,6 +33,11 @@ struct Cli {
 enum Command {
     /// Runs the server until SIGTERM or SIGINT.
     Serve(ServeArgs),
+    /// Follows a directory, checks that it takes nothing back, and cosigns its heads.
+    ///
+    /// Prints its verifier key first: the directory's operator puts it into the configuration, under `witnesses`. Stops
+    /// with a file of evidence at the first inconsistency.
+    Witness(WitnessArgs),
     /// Prints everything that the server holds about an account.
     Disclose(DiscloseArgs),
     /// Prints the configuration file with every key at its default.
@@ -48,6 +55,22 @@ struct ServeArgs {
     /// Address to listen on; port 0 picks a free one. Overrides the file.
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+}
+
+#[derive(Args)]
+struct WitnessArgs {
+    /// The address of the server whose directory it is.
+    #[arg(long, value_name = "URL")]
+    directory: String,
+    /// Folder for the witness's key and for what it has verified. Losing it means starting again from the first record.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The witness's name in its signatures, like `witness.example.org`. Without it, one is made from its key.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Prints the verifier key and stops.
+    #[arg(long)]
+    key: bool,
 }
 
 #[derive(Args)]
@@ -70,6 +93,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Serve(args) => run_serve(args),
+        Command::Witness(args) => run_witness(args),
         Command::Disclose(args) => run_disclose(&args),
         Command::Config => print(DEFAULT_FILE),
     };
@@ -90,7 +114,8 @@ fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
     let tls = config.tls.as_ref().map(load_tls).transpose()?;
     make_data_folder(&config.data)?;
     let store = SqliteLog::open(&config.data, &Options { data_bytes_max: config.data_bytes_max })?;
-    let tokens = load_token_key(&config.data)?;
+    let (tokens, directory) = (load_token_key(&config.data)?, load_directory_keys(&config.data)?);
+    let services = Services::new(store, tokens, directory, config.settings()).context("cannot open the directory")?;
 
     let runtime = runtime()?;
     let served = runtime.block_on(async {
@@ -100,7 +125,7 @@ fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
         let scheme = if tls.is_some() { "https" } else { "http" };
         print(&format!("listening on {scheme}://{address}\n"))?;
         tracing::info!(tls = tls.is_some(), "ready");
-        serve(listener, store, tokens, &config, tls, stop).await;
+        serve(listener, services, &config, tls, stop).await;
         Ok(())
     });
     // Ends what did not end by itself, and with the last handle on it the store, which commits what it was handed.
@@ -109,6 +134,18 @@ fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
         tracing::info!("stopped");
     }
     served
+}
+
+fn run_witness(args: WitnessArgs) -> anyhow::Result<()> {
+    start_logs(&LogConfig::default());
+    make_data_folder(&args.data)?;
+    let (directory, key_only) = (args.directory, args.key);
+    let witness = witness::Witness::open(&WitnessOptions { directory, data: args.data, name: args.name })?;
+    print(&format!("{}\n", witness.verifier()))?;
+    if key_only {
+        return Ok(());
+    }
+    Err(witness.run().into())
 }
 
 fn run_disclose(args: &DiscloseArgs) -> anyhow::Result<()> {

@@ -131,6 +131,11 @@ impl Metrics {
 pub(crate) fn request_name(request: &Request) -> &'static str {
     match request {
         Request::Ping => "ping",
+        Request::GetHead => "get_head",
+        Request::GetConsistency { .. } => "get_consistency",
+        Request::GetDirectoryPolicy => "get_directory_policy",
+        Request::ExtendAccount { .. } => "extend_account",
+        Request::GetOwnHistory { .. } => "get_own_history",
         Request::CreateAccount { .. } => "create_account",
         Request::Authenticate { .. } => "authenticate",
         Request::PublishKeyPackages { .. } => "publish_key_packages",
@@ -167,5 +172,6 @@ fn code_name(code: ErrorCode) -> &'static str {
         ErrorCode::Closed => "closed",
         ErrorCode::Slow => "slow",
         ErrorCode::Unavailable => "unavailable",
+        ErrorCode::Unpublished => "unpublished",
     }
 }

@@ -1,4 +1,5 @@
-//! The one secret of a server: the seed of the key that tokens are issued under, in a file of mode 0600.
+//! The secrets of a server, each in a file of mode 0600: the seed of the key that tokens are issued under, the seed of the
+//! directory's keys. A witness keeps the seed of its own key the same way.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rand_core::{OsRng, RngCore as _};
 use zeroize::Zeroizing;
 
+use crate::directory::DirectoryKeys;
 use crate::services::TokenKey;
 
 /// Why the secret cannot be had. The texts are for the operator.
@@ -22,13 +24,12 @@ pub enum SecretsError {
         source: io::Error,
     },
     /// It does not hold 32 bytes.
-    #[error(
-        "{} is damaged: it must hold 32 bytes. Restore it from a backup; deleting it makes all tokens that people hold invalid",
-        path.display()
-    )]
+    #[error("{} is damaged: it must hold 32 bytes. Restore it from a backup; {lost}", path.display())]
     Damaged {
         /// Which file.
         path: PathBuf,
+        /// What a new one would cost.
+        lost: &'static str,
     },
 }
 
@@ -37,15 +38,30 @@ pub enum SecretsError {
 /// # Errors
 /// [`SecretsError`] says which file and what to do.
 pub fn load_token_key(data: &Path) -> Result<TokenKey, SecretsError> {
-    let path = data.join("token-key");
+    let seed = load_seed(data, "token-key", "deleting it makes all tokens that people hold invalid")?;
+    Ok(TokenKey::from_seed(&seed))
+}
+
+/// Reads the directory's keys of a data folder; makes them the first time.
+///
+/// # Errors
+/// [`SecretsError`] says which file and what to do.
+pub fn load_directory_keys(data: &Path) -> Result<DirectoryKeys, SecretsError> {
+    let seed = load_seed(data, "directory-key", "with another one, every client refuses this directory")?;
+    Ok(DirectoryKeys::from_seed(&seed))
+}
+
+/// Reads a seed of a data folder; makes it the first time.
+pub(crate) fn load_seed(data: &Path, name: &str, lost: &'static str) -> Result<Zeroizing<[u8; 32]>, SecretsError> {
+    let path = data.join(name);
     let failed = |source| SecretsError::Io { path: path.clone(), source };
     let stored = match fs::read(&path) {
         Ok(bytes) => Zeroizing::new(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => make(data, &path).map_err(failed)?,
         Err(error) => return Err(failed(error)),
     };
-    let seed: &[u8; 32] = stored.as_slice().try_into().map_err(|_| SecretsError::Damaged { path: path.clone() })?;
-    Ok(TokenKey::from_seed(seed))
+    let seed = stored.as_slice().try_into().map_err(|_| SecretsError::Damaged { path: path.clone(), lost })?;
+    Ok(Zeroizing::new(seed))
 }
 
 fn make(data: &Path, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {

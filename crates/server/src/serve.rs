@@ -1,6 +1,6 @@
 //! The server around the services: the accept loop, the HTTP routes, upkeep and the drain.
 //!
-//! [`serve`] is the whole of it for a listener, a store and a configuration; `stonechatd` and in-process benches call the
+//! [`serve`] is the whole of it for a listener, the services and a configuration; `stonechatd` and in-process benches call the
 //! same function.
 
 use std::sync::Arc;
@@ -26,8 +26,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::connection;
+use crate::directory_http;
 use crate::metrics::Metrics;
-use crate::services::{Services, Settings, TokenKey};
+use crate::services::{Services, keys};
 use crate::store::KeyedLog;
 
 /// Bounds of a connection, from the configuration.
@@ -37,7 +38,7 @@ pub(crate) struct Limits {
 }
 
 /// What every connection shares.
-pub(crate) struct App<S> {
+pub(crate) struct App<S: KeyedLog> {
     pub(crate) services: Services<S>,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
@@ -56,15 +57,13 @@ pub(crate) struct App<S> {
 /// Dropping it stops accepting; connections that are open go on until their clients leave.
 pub async fn serve<S: KeyedLog>(
     listener: TcpListener,
-    store: S,
-    tokens: TokenKey,
+    services: Services<S>,
     config: &Config,
     tls: Option<TlsAcceptor>,
     stop: CancellationToken,
 ) {
-    let settings = Settings { retention_secs: config.retention_secs, tokens_per_day: config.tokens_per_day };
     let app = Arc::new(App {
-        services: Services::new(store, tokens, settings),
+        services,
         metrics: Metrics::default(),
         limits: Limits {
             hello_timeout: Duration::from_secs(config.hello_timeout_secs),
@@ -77,6 +76,7 @@ pub async fn serve<S: KeyedLog>(
         numbers: AtomicU64::new(0),
     });
     app.tasks.spawn(upkeep(Arc::clone(&app)));
+    app.tasks.spawn(publish(Arc::clone(&app)));
     accept(&app, &listener, tls, config.connections_max).await;
     drop(listener);
     app.tasks.close();
@@ -164,6 +164,7 @@ fn router<S: KeyedLog>(app: Arc<App<S>>) -> Router {
         .route("/healthz", get(healthz::<S>))
         .route("/metrics", get(metrics::<S>))
         .route("/v1/ws", get(websocket::<S>))
+        .merge(directory_http::routes())
         .with_state(app)
 }
 
@@ -239,6 +240,34 @@ async fn upkeep<S: KeyedLog>(app: Arc<App<S>>) {
     }
 }
 
+/// Publishes the directory: soon after something changed, and once a second to keep the place and the head fresh.
+async fn publish<S: KeyedLog>(app: Arc<App<S>>) {
+    let mut changes = app.services.store().watch([keys::directory_queue()]);
+    let mut seconds = interval(PUBLISH_EVERY);
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = app.draining.cancelled() => break,
+            _ = seconds.tick() => {}
+            // A little later: what comes together is published together.
+            _ = changes.changed() => tokio::time::sleep(PUBLISH_GATHER).await,
+        }
+        // Cleared before reading: what lands from here on wakes again.
+        let _seen = changes.take();
+        if let Err(error) = app.services.publish(now()).await {
+            tracing::warn!(%error, "cannot publish the directory; trying again");
+            tokio::time::sleep(PUBLISH_EVERY).await;
+        }
+        tokio::select! {
+            () = app.draining.cancelled() => break,
+            () = tokio::time::sleep(PUBLISH_GAP) => {}
+        }
+    }
+    if let Err(error) = app.services.directory().retire(now()).await {
+        tracing::warn!(%error, "cannot give up the directory's lease; another server waits for its end");
+    }
+}
+
 const HOME: &str = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Stonechat</title>\n<h1>Stonechat</h1>\n\
 <p>This is a Stonechat server. It delivers end-to-end encrypted messages and cannot read them.</p>\n\
 <p>To use it, give its address to the app: <code>stonechat signup @you --server ADDRESS</code></p>\n</html>\n";
@@ -253,3 +282,7 @@ const LOBBY_MIN: usize = 64;
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 const UPKEEP_EVERY: Duration = Duration::from_secs(60);
+const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+const PUBLISH_GATHER: Duration = Duration::from_millis(10);
+/// Between two publications, so that a busy directory makes a few epochs a second, not one for each change.
+const PUBLISH_GAP: Duration = Duration::from_millis(400);

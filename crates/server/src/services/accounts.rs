@@ -1,5 +1,5 @@
-//! Accounts: making one, and giving out account logs to whoever asks. Nothing here is believed by clients: they verify the
-//! log themselves.
+//! Accounts: making one, and reading account logs. Nothing here is believed by clients: they verify the log themselves, and
+//! against the directory that it is the one that everybody sees.
 
 use std::sync::Arc;
 
@@ -32,27 +32,15 @@ impl<S: KeyedLog> Services<S> {
         // A conflict is the same genesis: the key is its hash.
         let _same = self.append_bytes(&account, Expect::Empty, encode(&log.0[0]), None, now).await?;
         let id = state.id().0.to_vec();
-        if let Append::Appended(_) = self.append_bytes(&handle_key, Expect::Empty, id, None, now).await? {
-            return Ok(Reply::Done);
-        }
-        if self.holder(state.handle(), now).await? == Some(state.id()) {
+        let appended = self.append_bytes(&handle_key, Expect::Empty, id, None, now).await?;
+        if matches!(appended, Append::Appended(_)) || self.holder(state.handle(), now).await? == Some(state.id()) {
+            // Last: what is in the queue is there to be published.
+            self.enqueue(&state.id(), now).await?;
             return Ok(Reply::Done);
         }
         // Lost the race for the handle: this account can never have it.
         self.store.remove(&account).await.map_err(store_failed)?;
         Err(refuse(ErrorCode::HandleTaken))
-    }
-
-    /// [`stonechat_wire::Request::LookUpHandle`].
-    pub(crate) async fn look_up_handle(&self, now: Timestamp, handle: &Handle) -> Result<Reply, Failure> {
-        let account = self.holder(handle, now).await?.ok_or(refuse(ErrorCode::NotFound))?;
-        self.get_account(now, &account).await
-    }
-
-    /// [`stonechat_wire::Request::GetAccount`].
-    pub(crate) async fn get_account(&self, now: Timestamp, account: &AccountId) -> Result<Reply, Failure> {
-        let known = self.account(account, now).await?.ok_or(refuse(ErrorCode::NotFound))?;
-        Ok(Reply::Account(known.log.clone()))
     }
 
     /// The account that holds a handle.
@@ -111,11 +99,13 @@ mod tests {
         let create = || Request::CreateAccount { genesis: alice.genesis.clone() };
         assert_eq!(world.ask(&mut world.session(), create()), Ok(Reply::Done));
         assert_eq!(world.ask(&mut world.session(), create()), Ok(Reply::Done), "the same again is no error");
+        world.publish();
         let mut anonymous = world.session();
         let handle = Handle::parse("alice").unwrap();
-        let by_handle = world.ask(&mut anonymous, Request::LookUpHandle { handle });
-        assert_eq!(by_handle, Ok(Reply::Account(AccountLog(List::new(vec![alice.genesis.clone()]).unwrap()))));
-        assert_eq!(world.ask(&mut anonymous, Request::GetAccount { account: alice.account }), by_handle);
+        for request in [Request::LookUpHandle { handle }, Request::GetAccount { account: alice.account }] {
+            let Ok(Reply::Account(found)) = world.ask(&mut anonymous, request) else { panic!() };
+            assert_eq!(found.log.0[..], [alice.genesis.clone()]);
+        }
         let handle = Handle::parse("nobody").unwrap();
         assert_eq!(world.refused(&mut anonymous, Request::LookUpHandle { handle }), ErrorCode::NotFound);
     }

@@ -459,8 +459,10 @@ mod tests {
         world2.services = Services::new(
             world.services.store().clone(),
             crate::services::TokenKey::from_seed(&[7; 32]),
+            crate::directory::DirectoryKeys::from_seed(&[8; 32]),
             crate::services::Settings::default(),
-        );
+        )
+        .unwrap();
         assert_eq!(world2.refused(&mut session, chat.say(&chat.first, b"late")), ErrorCode::EpochOver);
         assert_eq!(world2.append(&mut session, chat.say_for(&second, b"on", Some(10))).0, Seq(6), "numbers go on");
         world2.later(11);

@@ -196,7 +196,7 @@ mod tests {
         assert_eq!((seqs(&page), page.more), (vec![2, 3, 4], true));
         assert_eq!(&*page.entries[0].blob, b"2");
         world.append(&mut writer, chat.say(&second, b"6"));
-        assert_eq!(pushed(&world, &mut reader), [], "nothing of the next epoch");
+        assert_eq!(pushed(&world, &mut reader), [0_u64; 0], "nothing of the next epoch");
         assert_eq!(seqs(&first_page(&world, &mut reader, chat.follow(&chat.first, Seq(3)))), [4]);
         assert_eq!(seqs(&first_page(&world, &mut reader, chat.follow(&second, Seq(4)))), [5, 6]);
     }
@@ -219,7 +219,7 @@ mod tests {
         for blob in [b"6", b"7"] {
             world.append(&mut writer, chat.say(&second, blob));
         }
-        assert_eq!(pushed(&world, &mut removed), []);
+        assert_eq!(pushed(&world, &mut removed), [0_u64; 0]);
     }
 
     #[test]
@@ -232,11 +232,11 @@ mod tests {
         world.append(&mut writer, chat.say(&chat.first, b"2"));
         world.append(&mut writer, chat.say(&chat.first, b"3"));
         assert_eq!(pushed(&world, &mut reader), [2, 3]);
-        assert_eq!(pushed(&world, &mut reader), []);
+        assert_eq!(pushed(&world, &mut reader), [0_u64; 0]);
         let unfollow = Request::Unfollow { conversation: chat.id };
         assert_eq!(world.ask(&mut reader, unfollow), Ok(Reply::Done));
         world.append(&mut writer, chat.say(&chat.first, b"4"));
-        assert_eq!(pushed(&world, &mut reader), []);
+        assert_eq!(pushed(&world, &mut reader), [0_u64; 0]);
     }
 
     #[test]

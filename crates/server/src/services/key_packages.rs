@@ -94,7 +94,7 @@ mod tests {
             let Ok(Reply::KeyPackages(taken)) = world.ask(&mut world.session(), request) else { panic!() };
             taken.iter().map(|taken| taken.package[0]).collect::<Vec<_>>()
         };
-        assert_eq!(take(), [], "nothing published yet");
+        assert_eq!(take(), [0_u8; 0], "nothing published yet");
         assert_eq!(
             world.ask(&mut device, publish(vec![package(1), package(2)], Some(8))),
             Ok(Reply::KeyPackageCount(2))

@@ -17,6 +17,11 @@ const BLOB: u8 = 8;
 const SPENT: u8 = 9;
 const QUOTA: u8 = 10;
 const HEALTH: u8 = 11;
+const DIRECTORY_NODE: u8 = 12;
+const DIRECTORY_VALUES: u8 = 13;
+const DIRECTORY: u8 = 14;
+const DIRECTORY_AUDIT: u8 = 15;
+const DIRECTORY_TILES: u8 = 16;
 
 /// A conversation's log.
 pub(crate) fn conversation(id: &ConversationId) -> Key {
@@ -40,6 +45,16 @@ pub(crate) fn key_packages(account: &AccountId, device: &DeviceId) -> Key {
 /// A device's last-resort key package: the last entry counts.
 pub(crate) fn last_resort(account: &AccountId, device: &DeviceId) -> Key {
     Key::new(LAST_RESORT, &[&account.0, &device.0])
+}
+
+/// Everything that lies under a device's own keys.
+pub(crate) fn of_device(account: &AccountId, device: &DeviceId) -> [Key; 4] {
+    [
+        inbox(account, device, Lane::Contacts),
+        inbox(account, device, Lane::Strangers),
+        key_packages(account, device),
+        last_resort(account, device),
+    ]
 }
 
 /// An account log.
@@ -76,6 +91,61 @@ pub(crate) fn quota(account: &AccountId, day: u64) -> Key {
 /// Where the health check writes.
 pub(crate) fn health() -> Key {
     Key::new(HEALTH, &[])
+}
+
+/// A node of the key directory: the last entry counts.
+pub(crate) fn directory_node(id: &[u8]) -> Key {
+    Key::new(DIRECTORY_NODE, &[id])
+}
+
+/// Whether a key is one of [`directory_node`].
+pub(crate) fn is_directory_node(key: &Key) -> bool {
+    key.as_bytes().first() == Some(&DIRECTORY_NODE)
+}
+
+/// The values that a label of the key directory had, one entry each.
+pub(crate) fn directory_values(label: &[u8]) -> Key {
+    Key::new(DIRECTORY_VALUES, &[label])
+}
+
+/// What is to be published: account ids.
+pub(crate) fn directory_queue() -> Key {
+    Key::new(DIRECTORY, &[b"q"])
+}
+
+/// The epoch that is being written.
+pub(crate) fn directory_journal() -> Key {
+    Key::new(DIRECTORY, &[b"j"])
+}
+
+/// Who publishes.
+pub(crate) fn directory_lease() -> Key {
+    Key::new(DIRECTORY, &[b"l"])
+}
+
+/// The leaves of the directory's Merkle log: leaf n is entry n + 1.
+pub(crate) fn directory_records() -> Key {
+    Key::new(DIRECTORY, &[b"r"])
+}
+
+/// The signed checkpoints of the Merkle log: the one of size n is entry n.
+pub(crate) fn directory_checkpoints() -> Key {
+    Key::new(DIRECTORY, &[b"c"])
+}
+
+/// Cosignatures of witnesses.
+pub(crate) fn directory_cosignatures() -> Key {
+    Key::new(DIRECTORY, &[b"w"])
+}
+
+/// The append-only proof of an epoch, in pieces.
+pub(crate) fn directory_audit(epoch: u64) -> Key {
+    Key::new(DIRECTORY_AUDIT, &[&epoch.to_be_bytes()])
+}
+
+/// The roots of the full tiles below a tile level of the Merkle log: tile n is entry n + 1.
+pub(crate) fn directory_tiles(level: u8) -> Key {
+    Key::new(DIRECTORY_TILES, &[&[level]])
 }
 
 /// Which conversation's log a key names, if it names one.

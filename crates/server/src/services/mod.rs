@@ -9,6 +9,7 @@
 mod accounts;
 mod blobs;
 mod conversations;
+mod directory;
 mod follow;
 mod inbox;
 mod key_packages;
@@ -26,6 +27,7 @@ use std::sync::{Arc, Mutex};
 
 use lru::LruCache;
 use rand_core::{CryptoRng, RngCore};
+use stonechat_directory::PolicyError;
 use stonechat_wire::{
     AccountId, ErrorCode, Failure, Hello, HelloReply, PROTOCOL_VERSION, Push, Reply, Request, Seq, Timestamp, limits,
 };
@@ -35,6 +37,7 @@ pub use session::{ConnectionKind, Session};
 pub use tokens::TokenKey;
 pub(crate) use {inbox::InboxConfig, tokens::drawn, tokens::quota_days};
 
+use crate::directory::{Directory, DirectoryKeys, DirectorySettings};
 use crate::store::{Append, Entry, Expect, Key, KeyedLog};
 use accounts::KnownAccount;
 use conversations::{AppendRequest, Tails};
@@ -46,19 +49,26 @@ pub struct Settings {
     pub retention_secs: u64,
     /// Tokens that an account may draw in a day.
     pub tokens_per_day: u32,
+    /// The directory.
+    pub directory: DirectorySettings,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { retention_secs: limits::ENTRY_TTL_SECS, tokens_per_day: limits::TOKENS_PER_DAY }
+        Self {
+            retention_secs: limits::ENTRY_TTL_SECS,
+            tokens_per_day: limits::TOKENS_PER_DAY,
+            directory: DirectorySettings::default(),
+        }
     }
 }
 
 /// Every service over one store.
-pub struct Services<S> {
+pub struct Services<S: KeyedLog> {
     store: S,
     tokens: TokenKey,
     settings: Settings,
+    directory: Directory<S>,
     tails: Tails,
     accounts: Mutex<LruCache<AccountId, Arc<KnownAccount>>>,
 }
@@ -75,9 +85,13 @@ pub enum Admitted {
 
 impl<S: KeyedLog> Services<S> {
     /// The services over a store.
-    pub fn new(store: S, tokens: TokenKey, settings: Settings) -> Self {
+    ///
+    /// # Errors
+    /// [`PolicyError`] when the directory's settings do not make a policy.
+    pub fn new(store: S, tokens: TokenKey, directory: DirectoryKeys, settings: Settings) -> Result<Self, PolicyError> {
         let accounts = LruCache::new(NonZeroUsize::new(ACCOUNTS_CACHED_MAX).expect("not zero"));
-        Self { store, tokens, settings, tails: Tails::new(), accounts: Mutex::new(accounts) }
+        let directory = Directory::new(store.clone(), directory, settings.directory.clone())?;
+        Ok(Self { store, tokens, settings, directory, tails: Tails::new(), accounts: Mutex::new(accounts) })
     }
 
     /// The store under the services.
@@ -106,6 +120,9 @@ impl<S: KeyedLog> Services<S> {
         session.admit(&request)?;
         Ok(match request {
             R::Ping
+            | R::GetHead
+            | R::GetConsistency { .. }
+            | R::GetDirectoryPolicy
             | R::LookUpHandle { .. }
             | R::GetAccount { .. }
             | R::TakeKeyPackages { .. }
@@ -119,6 +136,8 @@ impl<S: KeyedLog> Services<S> {
             | R::ConfigureInbox { .. }
             | R::AckInbox { .. }
             | R::IssueTokens { .. }
+            | R::ExtendAccount { .. }
+            | R::GetOwnHistory { .. }
             | R::Follow { .. }
             | R::Unfollow { .. }
             | R::AppendBlob { .. } => Admitted::InOrder(request),
@@ -153,6 +172,9 @@ impl<S: KeyedLog> Services<S> {
         use Request as R;
         match request {
             R::Ping => Ok(Reply::Done),
+            R::GetHead => self.get_head(),
+            R::GetConsistency { from, to } => self.get_consistency(from, to).await,
+            R::GetDirectoryPolicy => self.get_directory_policy(),
             R::LookUpHandle { handle } => self.look_up_handle(now, &handle).await,
             R::GetAccount { account } => self.get_account(now, &account).await,
             R::TakeKeyPackages { account, token } => self.take_key_packages(now, &account, &token).await,
@@ -196,6 +218,8 @@ impl<S: KeyedLog> Services<S> {
             }
             R::AckInbox { lane, upto } => self.ack_inbox(session.principal()?, lane, upto).await,
             R::IssueTokens { blinded } => self.issue_tokens(&session.principal()?.account, now, rng, &blinded).await,
+            R::ExtendAccount { account, entry } => self.extend_account(session, now, account, entry).await,
+            R::GetOwnHistory { versions } => self.get_own_history(session.principal()?, now, versions).await,
             R::Follow { conversation, epoch, read, after } => {
                 self.follow(session, now, conversation, epoch, &read, after).await
             }

@@ -147,7 +147,16 @@ impl Session {
         use Request as R;
         let wrong = Err(refuse(ErrorCode::WrongConnection));
         match request {
-            R::Ping => Ok(()),
+            // A device looks its own handle up where it is known, so that the anonymous connection is not linked to it.
+            R::Ping | R::GetHead | R::GetConsistency { .. } | R::GetDirectoryPolicy | R::LookUpHandle { .. } => Ok(()),
+            R::ExtendAccount { .. } => match self.kind {
+                Kind::Open => {
+                    self.kind = Kind::Newcomer;
+                    Ok(())
+                }
+                Kind::Newcomer | Kind::Device(_) => Ok(()),
+                Kind::Anonymous => wrong,
+            },
             R::CreateAccount { .. } | R::Authenticate { .. } => match self.kind {
                 Kind::Open | Kind::Newcomer => {
                     self.kind = Kind::Newcomer;
@@ -155,14 +164,15 @@ impl Session {
                 }
                 Kind::Device(_) | Kind::Anonymous => wrong,
             },
-            R::PublishKeyPackages { .. } | R::ConfigureInbox { .. } | R::AckInbox { .. } | R::IssueTokens { .. } => {
-                match self.kind {
-                    Kind::Device(_) => Ok(()),
-                    Kind::Open | Kind::Newcomer | Kind::Anonymous => wrong,
-                }
-            }
-            R::LookUpHandle { .. }
-            | R::GetAccount { .. }
+            R::PublishKeyPackages { .. }
+            | R::ConfigureInbox { .. }
+            | R::AckInbox { .. }
+            | R::IssueTokens { .. }
+            | R::GetOwnHistory { .. } => match self.kind {
+                Kind::Device(_) => Ok(()),
+                Kind::Open | Kind::Newcomer | Kind::Anonymous => wrong,
+            },
+            R::GetAccount { .. }
             | R::TakeKeyPackages { .. }
             | R::CreateConversation { .. }
             | R::Append { .. }

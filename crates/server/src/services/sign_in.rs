@@ -72,6 +72,7 @@ mod tests {
         assert_eq!(world.refused(&mut device, get()), ErrorCode::WrongConnection);
         let mut anonymous = world.session();
         assert_eq!(anonymous.kind(), ConnectionKind::Open);
+        world.publish();
         world.ask(&mut anonymous, get()).unwrap();
         let login = alice.login(&world.nonce(&anonymous), "chat.test");
         assert_eq!(world.refused(&mut anonymous, login), ErrorCode::WrongConnection);

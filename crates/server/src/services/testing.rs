@@ -15,6 +15,7 @@ use stonechat_wire::{
 use voprf::{EvaluationElement, Group, Proof, Ristretto255, VoprfClient};
 
 use super::{Services, Session, Settings, TokenKey};
+use crate::directory::{DirectoryKeys, Publication};
 use crate::store::MemoryLog;
 
 pub(super) struct World {
@@ -24,7 +25,8 @@ pub(super) struct World {
 
 pub(super) fn world() -> World {
     let settings = Settings { tokens_per_day: 100, ..Settings::default() };
-    let services = Services::new(MemoryLog::new(), TokenKey::from_seed(&[7; 32]), settings);
+    let directory = DirectoryKeys::from_seed(&[8; 32]);
+    let services = Services::new(MemoryLog::new(), TokenKey::from_seed(&[7; 32]), directory, settings).unwrap();
     World { services, now: Cell::new(Timestamp(1_700_000_000_000)) }
 }
 
@@ -41,6 +43,11 @@ impl World {
         let mut rng = OsRng;
         let handling = self.services.handle(session, self.now.get(), &mut rng, request);
         handling.now_or_never().expect("a store in memory never waits")
+    }
+
+    /// Lets the directory publish what has changed.
+    pub(super) fn publish(&self) -> Publication {
+        self.services.publish(self.now.get()).now_or_never().expect("a store in memory never waits").unwrap()
     }
 
     pub(super) fn refused(&self, session: &mut Session, request: Request) -> ErrorCode {

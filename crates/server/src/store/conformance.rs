@@ -249,12 +249,12 @@ pub(crate) async fn reads_are_bounded_and_ascending(log: impl KeyedLog) {
     };
     assert_eq!(read(0, 3, usize::MAX).await, [1, 2, 3]);
     assert_eq!(read(7, 5, usize::MAX).await, [8, 9, 10]);
-    assert_eq!(read(0, 0, usize::MAX).await, []);
+    assert_eq!(read(0, 0, usize::MAX).await, [0_u64; 0]);
     assert_eq!(read(0, 9, 300).await, [1, 2, 3]);
     assert_eq!(read(0, 9, 299).await, [1, 2]);
     assert_eq!(read(4, 9, 0).await, [5]);
-    assert_eq!(read(10, 9, 9).await, []);
-    assert_eq!(read(u64::MAX, 9, 9).await, []);
+    assert_eq!(read(10, 9, 9).await, [0_u64; 0]);
+    assert_eq!(read(u64::MAX, 9, 9).await, [0_u64; 0]);
 }
 
 pub(crate) async fn last_of_many_keys_comes_in_their_order(log: impl KeyedLog) {
@@ -264,7 +264,7 @@ pub(crate) async fn last_of_many_keys_comes_in_their_order(log: impl KeyedLog) {
     let last = log.last_many(&[key(3), key(9), key(2), key(3)], NOW).await.unwrap();
     let seqs: Vec<_> = last.iter().map(|entry| entry.as_ref().map(|e| (e.bytes[0], e.seq.0))).collect();
     assert_eq!(seqs, [Some((3, 1)), None, Some((2, 2)), Some((3, 1))]);
-    assert_eq!(log.last_many(&[], NOW).await.unwrap(), []);
+    assert_eq!(log.last_many(&[], NOW).await.unwrap(), [None::<Entry>; 0]);
 }
 
 pub(crate) async fn an_entry_is_gone_when_its_time_comes(log: impl KeyedLog) {
@@ -370,7 +370,7 @@ pub(crate) async fn remove_forgets_the_key(log: impl KeyedLog) {
     }
     log.take_first(&key(1), NOW).await.unwrap();
     log.remove(&key(1)).await.unwrap();
-    assert_eq!(seqs(&log, &key(1), NOW).await, []);
+    assert_eq!(seqs(&log, &key(1), NOW).await, [0_u64; 0]);
     assert_eq!(append(&log, &key(1), b"").await, Seq(1));
     log.remove(&key(1)).await.unwrap();
     log.remove(&key(9)).await.unwrap();

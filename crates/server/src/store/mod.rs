@@ -59,6 +59,11 @@ impl Key {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// The key with these bytes. `None` when no key has them.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        (1..=KEY_BYTES_MAX).contains(&bytes.len()).then(|| Self(bytes.into()))
+    }
 }
 
 impl fmt::Debug for Key {
