@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::audit::AuditArgs;
+
 /// Encrypted direct messages. Without a command, a full-screen interface.
 #[derive(Debug, Parser)]
 #[command(name = "stonechat", version, after_long_help = AFTER_HELP, disable_help_subcommand = true)]
@@ -79,6 +81,54 @@ pub(crate) enum Command {
     /// Make and change groups
     #[command(subcommand)]
     Group(Group),
+    /// Show the safety number that you share with somebody: 60 digits and a QR code
+    Safety {
+        /// Who
+        #[arg(value_name = "@HANDLE")]
+        handle: String,
+    },
+    /// Compare what somebody reads out or shows with your safety number, and mark them as verified
+    #[command(group = clap::ArgGroup::new("shown").required(true))]
+    Verify {
+        /// Who
+        #[arg(value_name = "@HANDLE")]
+        handle: String,
+        /// The 60 digits that they see, with or without spaces
+        #[arg(group = "shown", value_name = "DIGITS")]
+        digits: Vec<String>,
+        /// The text of their QR code instead
+        #[arg(long, group = "shown", value_name = "TEXT")]
+        scan: Option<String>,
+    },
+    /// Why a conversation's lock is closed or open: everything that was checked
+    Why {
+        /// @handle, or a group's name or id
+        target: String,
+    },
+    /// The devices of your account
+    Devices,
+    /// Change the devices of your account
+    #[command(subcommand)]
+    Device(Device),
+    /// What was found that must not be: devices that you did not add, a directory that lies
+    Alarms {
+        /// Put one away, once it is settled
+        #[arg(long, value_name = "ID")]
+        dismiss: Option<String>,
+    },
+    /// Verify a directory's whole history from the outside, or judge a file of evidence; needs no account
+    Audit(AuditArgs),
+}
+
+/// What can be done with devices.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Device {
+    /// Take a device out of your account, for good: it reads nothing new
+    Revoke {
+        /// Its id, from the list of devices
+        #[arg(value_name = "ID")]
+        device: String,
+    },
 }
 
 /// What can be done with groups.
@@ -195,6 +245,16 @@ mod tests {
             "group members team --json",
             "group rename team crew",
             "group role team @dave admin",
+            "safety @bob",
+            "verify @bob 12345 67890",
+            "verify @bob --scan STONECHAT:1:A:B",
+            "why @bob",
+            "devices --json",
+            "device revoke 00112233445566778899aabbccddeeff",
+            "alarms",
+            "alarms --dismiss 00112233445566778899aabbccddeeff",
+            "audit https://chat.example.org --json",
+            "audit --evidence file.json",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
         }
@@ -209,6 +269,9 @@ mod tests {
             "group add team",
             "group role team @dave king",
             "read @bob --limit x",
+            "verify @bob",
+            "verify @bob 12345 --scan x",
+            "device revoke",
             "nonsense",
             "help",
         ] {

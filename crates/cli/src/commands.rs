@@ -16,9 +16,10 @@ use stonechat_client::{
     KeyError, Message, MessageId, OpenError, Role, ServerUrl, TEXT_BYTES_MAX, Target,
 };
 
-use crate::args::{Command, Group, RoleName};
+use crate::args::{Command, Device, Group, RoleName};
 use crate::error::{Exit, Failure};
 use crate::output::{ConversationLine, MemberLine, MessageLine, Output, RequestLine, SignedUp, WhoAmI};
+use crate::trust::{self, Trust};
 
 /// What every command needs.
 pub(crate) struct Context {
@@ -41,7 +42,11 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
     // What is wrong with the words themselves is said before anything is opened.
     let command = Checked::new(command)?;
     let client = open(&context.home).await?;
+    let quiet = matches!(command, Checked::Trust(Trust::Alarms | Trust::Dismiss(_)));
     let result = command.run(context, &client).await;
+    if !quiet {
+        trust::tell_alarms(&client, context.out).await;
+    }
     client.shutdown().await;
     result
 }
@@ -120,6 +125,7 @@ enum Checked {
     Create { name: String, members: Vec<Handle> },
     Change { group: String, change: Change },
     Members { group: String },
+    Trust(Trust),
 }
 
 /// A change of a group.
@@ -134,7 +140,7 @@ enum Change {
 impl Checked {
     fn new(command: Command) -> Result<Self, Failure> {
         Ok(match command {
-            Command::Signup { .. } => unreachable!("handled before: there is no home to open yet"),
+            Command::Signup { .. } | Command::Audit(_) => unreachable!("handled before: there is no home to open"),
             Command::Whoami => Self::WhoAmI,
             Command::Conversations => Self::Conversations,
             Command::Requests => Self::Requests,
@@ -172,6 +178,20 @@ impl Checked {
                 }
                 Group::Members { group } => Self::Members { group },
             },
+            Command::Safety { handle } => Self::Trust(Trust::Safety(parse_handle(&handle)?)),
+            Command::Verify { handle, digits, scan } => {
+                Self::Trust(Trust::Verify(parse_handle(&handle)?, scan.unwrap_or_else(|| digits.concat())))
+            }
+            Command::Why { target } => Self::Trust(Trust::Why(checked_target(target)?)),
+            Command::Devices => Self::Trust(Trust::Devices),
+            Command::Device(Device::Revoke { device }) => Self::Trust(Trust::Revoke(trust::parse_device(&device)?)),
+            Command::Alarms { dismiss: None } => Self::Trust(Trust::Alarms),
+            Command::Alarms { dismiss: Some(alarm) } => {
+                let alarm = alarm.parse().map_err(|_| {
+                    Failure::input("bad_alarm", format!("{alarm:?} is no alarm; the ids are in: stonechat alarms"))
+                })?;
+                Self::Trust(Trust::Dismiss(alarm))
+            }
         })
     }
 
@@ -237,6 +257,10 @@ impl Checked {
                 client.connected(CONNECT_PATIENCE).await?;
                 client.sync(SYNC_PATIENCE).await?;
                 out.print(&json!({ "status": "synced" }), || "Everything is sent and up to date.".into())?;
+            }
+            Self::Trust(trust) => {
+                catch_up(client, out).await;
+                trust.run(client, out, context.unicode).await?;
             }
             Self::Send { target, text } => send(client, out, &target, text).await?,
             Self::Read { target, follow, limit } => read(client, out, &target, follow, limit).await?,
@@ -349,6 +373,10 @@ async fn read(client: &Client, out: Output, target: &str, follow: bool, limit: u
                 ));
             }
             Some(Event::Message(_) | Event::Conversation(_) | Event::Missed(_)) => {}
+            Some(Event::Alarm(alarm)) => {
+                out.notice("alarm", &format!("ALARM: {} Type: stonechat alarms", alarm.what));
+                continue;
+            }
             Some(Event::Refused { conversation, what }) if conversation.is_none() || conversation == open => {
                 out.notice("refused", &what);
                 continue;

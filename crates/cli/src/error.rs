@@ -132,6 +132,12 @@ impl From<CommandError> for Failure {
             CommandError::NotAllowed(_) => ("not_allowed", Exit::Refused, None),
             CommandError::Invalid(_) => ("invalid", Exit::Input, None),
             CommandError::Refused(_) => ("refused", Exit::Refused, None),
+            CommandError::Directory(_) => ("not_proven", Exit::Offline, None),
+            CommandError::StartedOver(_) => ("started_over", Exit::Refused, Some("stonechat requests")),
+            CommandError::Mismatch(_) => ("mismatch", Exit::Refused, None),
+            CommandError::UnknownDevice(_) => ("unknown_device", Exit::NotFound, Some("stonechat devices")),
+            CommandError::ThisDevice => ("this_device", Exit::Input, None),
+            CommandError::UnknownAlarm => ("unknown_alarm", Exit::NotFound, Some("stonechat alarms")),
         };
         Self::new(code, exit, with_next(message, next))
     }

@@ -4,11 +4,13 @@
 //! [`tui`] is the full screen. Nothing here holds keys or speaks to a server.
 
 mod args;
+mod audit;
 mod commands;
 mod error;
 mod output;
 mod text;
 mod time;
+mod trust;
 mod tui;
 
 use std::io::IsTerminal as _;
@@ -46,6 +48,10 @@ fn main() -> ExitCode {
 }
 
 fn start(args: Args, out: Output) -> Result<(), Failure> {
+    if let Some(args::Command::Audit(audit)) = &args.command {
+        log_to_stderr(args.verbose);
+        return audit::run(out, audit);
+    }
     let home = args.home.or_else(default_home).ok_or_else(|| {
         Failure::new(
             "no_home",

@@ -163,6 +163,8 @@ pub(crate) struct MessageLine<'a> {
 #[serde(rename_all = "snake_case")]
 enum BodyLine<'a> {
     Text(&'a str),
+    /// What this device noticed.
+    Notice(String),
     /// A kind that this version does not know.
     Unknown(&'static str),
 }
@@ -176,6 +178,7 @@ impl<'a> MessageLine<'a> {
             sent_at: time::rfc3339(message.sent_at),
             body: match &message.body {
                 Body::Text(text) => BodyLine::Text(text),
+                Body::Notice(notice) => BodyLine::Notice(notice.to_string()),
                 _ => BodyLine::Unknown(NEWER_THAN_THIS_APP),
             },
             status: status_name(message.status),
@@ -184,6 +187,10 @@ impl<'a> MessageLine<'a> {
 
     /// Date, time, sender, text; further lines of the text stand under its first, so that no text looks like another message.
     pub(crate) fn human(message: &Message, zone: &TimeZone) -> String {
+        if let Body::Notice(notice) = &message.body {
+            let mark = if notice.is_loud() { "***" } else { "·" };
+            return format!("{}  {mark} {notice}", time::short(message.sent_at, zone));
+        }
         let head = format!("{}  {}  ", time::short(message.sent_at, zone), message.sender_handle);
         let body = match &message.body {
             Body::Text(text) => printable(text),
@@ -210,6 +217,7 @@ pub(crate) struct ConversationLine<'a> {
     last: Option<MessageLine<'a>>,
     lock: &'static str,
     lock_reason: Option<&'a str>,
+    verified: bool,
     notice: Option<&'a str>,
     active: bool,
 }
@@ -229,6 +237,7 @@ impl<'a> ConversationLine<'a> {
             last: conversation.last.as_ref().map(MessageLine::new),
             lock,
             lock_reason,
+            verified: conversation.compared,
             notice: conversation.notice.as_deref(),
             active: conversation.active,
         }
@@ -242,12 +251,16 @@ impl<'a> ConversationLine<'a> {
             (Lock::Open(_), false) => "[OPEN]",
         };
         let mut line = format!("{lock} {}", one_line(&conversation.title));
+        if conversation.compared {
+            line.push_str(if unicode { " ✓" } else { " [verified]" });
+        }
         if conversation.unread > 0 {
             line.push_str(&format!("  ({} unread)", conversation.unread));
         }
         if let Some(last) = &conversation.last {
             let text = match &last.body {
                 Body::Text(text) => crate::text::fit(&one_line(text), PREVIEW_CELLS).into_owned(),
+                Body::Notice(notice) => crate::text::fit(&notice.to_string(), PREVIEW_CELLS).into_owned(),
                 _ => NEWER_THAN_THIS_APP.into(),
             };
             line.push_str(&format!("  {}: {text}", last.sender_handle));
@@ -276,6 +289,7 @@ pub(crate) struct RequestLine {
     conversation: String,
     kind: &'static str,
     at: String,
+    started_over: bool,
 }
 
 impl RequestLine {
@@ -286,13 +300,19 @@ impl RequestLine {
             conversation: request.conversation.to_string(),
             kind: kind(request.is_group),
             at: time::rfc3339(request.at),
+            started_over: request.started_over,
         }
     }
 
     pub(crate) fn human(request: &ContactRequest, zone: &TimeZone) -> String {
         let what = if request.is_group { "invites you to a group" } else { "wants to write to you" };
         let (handle, at) = (&request.handle, time::short(request.at, zone));
-        format!("{at}  {handle} {what}.  stonechat accept {handle}, or decline")
+        let warning = if request.started_over {
+            "\n   ANOTHER ACCOUNT than the one that you know under this handle: ask them by another way before you accept."
+        } else {
+            ""
+        };
+        format!("{at}  {handle} {what}.  stonechat accept {handle}, or decline{warning}")
     }
 }
 
@@ -303,6 +323,7 @@ pub(crate) struct MemberLine {
     account: String,
     role: &'static str,
     devices: usize,
+    verified: bool,
 }
 
 impl MemberLine {
@@ -312,16 +333,17 @@ impl MemberLine {
             Role::Admin => "admin",
             Role::Owner => "owner",
         };
-        Self { handle: member.handle.to_string(), account: member.account.to_string(), role, devices: member.devices }
+        Self { handle: member.handle.to_string(), account: member.account.to_string(), role, devices: member.devices, verified: member.compared }
     }
 
     pub(crate) fn human(&self) -> String {
         format!(
-            "{:<16}  {:<6}  {} device{}",
+            "{:<16}  {:<6}  {} device{}{}",
             self.handle,
             self.role,
             self.devices,
-            if self.devices == 1 { "" } else { "s" }
+            if self.devices == 1 { "" } else { "s" },
+            if self.verified { "  verified" } else { "" }
         )
     }
 }

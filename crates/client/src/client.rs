@@ -377,7 +377,11 @@ impl Client {
         self.command(command, self.shared.timeouts.command).await.map(drop)
     }
 
-    async fn command(&self, command: Command, patience: Duration) -> Result<Outcome, ClientError> {
+    pub(crate) fn patience(&self) -> Duration {
+        self.shared.timeouts.command
+    }
+
+    pub(crate) async fn command(&self, command: Command, patience: Duration) -> Result<Outcome, ClientError> {
         Ok(self.ask(command, patience).await?.outcome)
     }
 
@@ -421,7 +425,7 @@ impl Client {
         timeout(COMMAND_TIMEOUT, asked).await.unwrap_or(Err(late))
     }
 
-    async fn query<T: Send + 'static>(
+    pub(crate) async fn query<T: Send + 'static>(
         &self,
         look: impl FnOnce(&SqliteVault) -> Result<T, VaultError> + Send + 'static,
     ) -> Result<T, ClientError> {

@@ -6,6 +6,7 @@
 //! whoever listens too slowly to the events is told how many it missed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand_core::OsRng;
@@ -95,6 +96,7 @@ pub(crate) fn start(vault: SqliteVault, home: Home, server: ServerUrl) -> Result
         .map_err(no_thread)?;
     let engine = Engine {
         vault,
+        home: home.dir().to_owned(),
         core,
         rng: OsRng,
         links: [None, None],
@@ -140,6 +142,8 @@ impl Ended {
 
 struct Engine {
     vault: SqliteVault,
+    /// Where evidence goes.
+    home: PathBuf,
     core: Core,
     rng: OsRng,
     /// Where frames go, by [`Link`]; `None` without a connection.
@@ -334,6 +338,13 @@ impl Engine {
                     self.change_status(|status| status.note(what));
                 }
                 Event::Refused { conversation, what }
+            }
+            api::Event::Alarm(alarm) => {
+                // The vault has it too: what cannot be written now is written when somebody asks for it.
+                if let Err(error) = crate::directory::keep_evidence(&self.home, &alarm) {
+                    tracing::warn!(%error, "the evidence of an alarm could not be written");
+                }
+                Event::Alarm(alarm)
             }
         };
         // Without listeners, news is nobody's.

@@ -30,6 +30,7 @@
 //! [`Builder::timeouts`] says otherwise. Every method is safe to cancel: what was asked goes on, only the answer is lost.
 
 mod client;
+mod directory;
 mod engine;
 mod error;
 mod home;
@@ -49,8 +50,9 @@ pub use transport::{AddressError, ConnectError, ServerUrl};
 pub use vault::VaultProblem;
 
 pub use stonechat_core::api::{
-    CommandError, ContactRequest, Conversation, Link, Lock, Me, Member, Message, Role, Status, Target,
+    Alarm, AlarmId, AlarmKind, Check, CommandError, ContactRequest, Conversation, Link, Lock, Me, Member, Message, OwnDevice,
+    Role, Safety, Status, Target, Why,
 };
-pub use stonechat_core::content::{Body, MessageId};
+pub use stonechat_core::content::{Body, MessageId, Notice};
 pub use stonechat_core::limits::{GROUP_NAME_BYTES_MAX, TEXT_BYTES_MAX};
 pub use stonechat_wire::{AccountId, ConversationId, DeviceId, Handle, HandleError, Timestamp};

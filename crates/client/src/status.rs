@@ -1,6 +1,6 @@
 //! What the SDK tells unasked: events, and how the connections are.
 
-use stonechat_core::api::{Link, Message};
+use stonechat_core::api::{Alarm, Link, Message};
 use stonechat_wire::ConversationId;
 
 use crate::transport::ConnectError;
@@ -23,6 +23,9 @@ pub enum Event {
         /// What was refused and what that means.
         what: String,
     },
+    /// The directory, or somebody with this account's keys, did what must not be. Its evidence, if there is any, is in the
+    /// home; [`crate::Client::evidence_file`] says where.
+    Alarm(Alarm),
     /// This listener was too slow: so many events are gone. Read again what you show.
     Missed(u64),
 }

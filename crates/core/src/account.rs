@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::CoreError;
 use crate::api::Me;
+use crate::content::Notice;
 use crate::keys::{self, DeviceSecrets};
 use crate::records::{ContactRecord, ME, MeRecord, Read, Write, check_key, handle_key};
 use crate::step::Ctx;
@@ -78,7 +79,7 @@ pub fn sign_up(
     txn.save(Table::Meta, ME, &record);
     let log = AccountLog(List::new(vec![record.genesis.clone()]).expect("one entry"));
     // One place knows everybody's log, one's own included.
-    txn.save(Table::Account, &account.0, &ContactRecord { log, accepted: true, contact: None, alarm: None });
+    txn.save(Table::Account, &account.0, &ContactRecord { accepted: true, ..ContactRecord::new(log) });
     txn.put(Table::Meta, handle_key(&record.handle), account.0);
     Ok(SignUp { changes: txn.into_changes(), recovery_phrase: keys::recovery_phrase(&entropy), me: record.public() })
 }
@@ -147,16 +148,18 @@ pub(crate) fn learn(ctx: &mut Ctx<'_>, log: &AccountLog, expected: Option<Accoun
     let id = state.id();
     match ctx.txn.contact(&id)? {
         None => {
-            let record = ContactRecord { log: log.clone(), accepted: false, contact: None, alarm: None };
-            ctx.txn.save(Table::Account, &id.0, &record);
+            ctx.txn.save(Table::Account, &id.0, &ContactRecord::new(log.clone()));
             // The log is what somebody says of themselves: whose handle it is, only the server's answer to us may say.
             ctx.txn.put(Table::Meta, check_key(state.handle(), &id), Vec::new());
             Ok(Learned::Known(state))
         }
         Some(mut stored) if log.extends(&stored.log) => {
             if log != &stored.log {
+                let before = AccountState::verify(&stored.log, Some(id))
+                    .map_err(|e| VaultError { detail: format!("a stored account log: {e}") })?;
                 stored.log = log.clone();
                 ctx.txn.save(Table::Account, &id.0, &stored);
+                devices_changed(ctx, &before, &state)?;
             }
             Ok(Learned::Known(state))
         }
@@ -170,6 +173,19 @@ pub(crate) fn learn(ctx: &mut Ctx<'_>, log: &AccountLog, expected: Option<Accoun
             Ok(Learned::Untrusted(why.into()))
         }
     }
+}
+
+/// A quiet line for those who talk with them; what was revoked is to be removed from conversations.
+fn devices_changed(ctx: &mut Ctx<'_>, before: &AccountState, after: &AccountState) -> Result<(), CoreError> {
+    let (id, handle) = (after.id(), after.handle());
+    for _ in after.devices().iter().filter(|device| before.device(&device.id).is_none()) {
+        crate::directory::notice(ctx, &id, &Notice::DeviceAdded(handle.clone()))?;
+    }
+    for _ in before.devices().iter().filter(|device| after.device(&device.id).is_none()) {
+        crate::directory::notice(ctx, &id, &Notice::DeviceRevoked(handle.clone()))?;
+        ctx.revoked.insert(id);
+    }
+    Ok(())
 }
 
 /// What the stored log of somebody says, verified again from entry 0.

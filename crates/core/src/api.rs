@@ -139,6 +139,172 @@ pub enum Command {
         /// Which.
         conversation: ConversationId,
     },
+    /// Takes a device out of this account's log: from then on it is nobody's, and everybody removes it from their
+    /// conversations. Finishes when the server has it; the directory shows it a moment later.
+    RevokeDevice {
+        /// Which. Never this device itself.
+        device: DeviceId,
+    },
+    /// Compares what the other person reads out or shows with the safety number of both accounts, and remembers that it
+    /// matched. Finishes with [`CommandError::Mismatch`] when it does not.
+    Verify {
+        /// Who.
+        handle: Handle,
+        /// 60 digits, with or without spaces, or the text of a scanned code.
+        shown: String,
+    },
+    /// Learns who somebody is, with proof, without writing to them.
+    LookUp {
+        /// Who.
+        handle: Handle,
+    },
+    /// The person has seen an alarm and done what they wanted about it. It does not close a lock.
+    DismissAlarm {
+        /// Which.
+        alarm: AlarmId,
+    },
+}
+
+/// Names an alarm: the same finding has the same id, however often it is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AlarmId(pub [u8; 16]);
+
+impl std::fmt::Display for AlarmId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl std::str::FromStr for AlarmId {
+    type Err = stonechat_wire::DecodeError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| stonechat_wire::DecodeError::Malformed)?;
+        Ok(Self(bytes))
+    }
+}
+
+/// What an alarm is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, minicbor::Encode, minicbor::Decode)]
+#[cbor(index_only)]
+pub enum AlarmKind {
+    /// This account's log has a device that this device did not add.
+    #[n(0)]
+    Device,
+    /// This account's log says something else that this device did not write: a revocation, another recovery key.
+    #[n(1)]
+    Log,
+    /// The directory names another log for an account than the account's own.
+    #[n(2)]
+    OtherLog,
+    /// The directory took back what it had said about an account.
+    #[n(3)]
+    TakenBack,
+    /// What this account said is not published.
+    #[n(4)]
+    Unpublished,
+    /// A handle went from one account to another.
+    #[n(5)]
+    HandleMoved,
+    /// The directory showed different people different logs, or cannot show that it did not.
+    #[n(6)]
+    Fork,
+    /// The directory shows an old state.
+    #[n(7)]
+    Stale,
+    /// The server gives out another policy than the one that was pinned.
+    #[n(8)]
+    Policy,
+    /// What the directory said is not signed, or does not prove what it should.
+    #[n(9)]
+    Proof,
+    /// The directory shows no state that enough witnesses confirm.
+    #[n(10)]
+    Unwitnessed,
+}
+
+impl AlarmKind {
+    /// A word for file names and programs; never changes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Log => "log",
+            Self::OtherLog => "other-log",
+            Self::TakenBack => "taken-back",
+            Self::Unpublished => "unpublished",
+            Self::HandleMoved => "handle-moved",
+            Self::Fork => "fork",
+            Self::Stale => "stale",
+            Self::Policy => "policy",
+            Self::Proof => "proof",
+            Self::Unwitnessed => "unwitnessed",
+        }
+    }
+}
+
+/// Something that an honest directory, or an honest owner of this account's keys, does not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alarm {
+    /// Which.
+    pub id: AlarmId,
+    /// What about.
+    pub kind: AlarmKind,
+    /// What happened, what it means, what to do.
+    pub what: String,
+    /// When it was first found.
+    pub at: Timestamp,
+    /// The device that may be revoked, if it is about one.
+    pub device: Option<DeviceId>,
+    /// What anybody can check with `stonechat audit --evidence FILE`, as JSON, where there is such a thing.
+    pub evidence: Option<String>,
+    /// The person has seen it.
+    pub dismissed: bool,
+}
+
+/// One device of this account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnDevice {
+    /// Which.
+    pub id: DeviceId,
+    /// When it was added, by the clock of the device that added it.
+    pub added_at: Timestamp,
+    /// Whether it is this one.
+    pub this: bool,
+    /// Whether an alarm about it stands.
+    pub alarm: Option<AlarmId>,
+}
+
+/// One link of the chain between "these keys" and "this person", in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What was checked, and what came out.
+    pub what: String,
+    /// Whether it holds.
+    pub holds: bool,
+}
+
+/// Why a lock is closed or open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Why {
+    /// The lock.
+    pub lock: Lock,
+    /// Everything that was checked. The lock is closed when all of it holds.
+    pub checks: Vec<Check>,
+    /// Whose safety numbers were compared by hand. The lock does not need it.
+    pub compared: Vec<Handle>,
+}
+
+/// What two people compare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Safety {
+    /// With whom.
+    pub handle: Handle,
+    /// 60 digits.
+    pub digits: String,
+    /// What the QR code on this side says.
+    pub code: String,
+    /// When it was compared last and matched.
+    pub compared: Option<Timestamp>,
 }
 
 /// What somebody may do in a group.
@@ -211,6 +377,30 @@ pub enum CommandError {
     /// The server refused.
     #[error("the server refused: {0}")]
     Refused(String),
+    /// The directory has no proof yet that satisfies the pinned policy.
+    #[error("it cannot be checked yet who that is: {0}; nothing was sent, try again in a moment")]
+    Directory(String),
+    /// The handle belongs to another account than the one that is known under it.
+    #[error(
+        "{0} belongs to another account now than the one that you know: they started over, or somebody else has the \
+         handle. Nothing was sent. Ask them by another way, then accept {0}"
+    )]
+    StartedOver(Handle),
+    /// What was compared is not the safety number.
+    #[error(
+        "this is not the safety number that you share with {0}: one of you is not talking to the other. Do not write what \
+         must stay between you, and tell them by another way"
+    )]
+    Mismatch(Handle),
+    /// No such device in this account's log.
+    #[error("this account has no device {0}; look at the list of devices")]
+    UnknownDevice(DeviceId),
+    /// A device does not revoke itself.
+    #[error("that is this device; revoke it from another one")]
+    ThisDevice,
+    /// No such alarm.
+    #[error("there is no such alarm")]
+    UnknownAlarm,
 }
 
 /// What a message is at.
@@ -253,7 +443,8 @@ pub struct Message {
 /// Whether what a person sees about another is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lock {
-    /// The account log of everybody in it verifies from its first entry and only ever grew since first seen.
+    /// For everybody in it, the directory proved against a head that satisfies the pinned policy whose handle it is and what
+    /// their account log says; every device in it is of that log; nothing that was seen since contradicts it.
     Closed,
     /// It does not; the text says why.
     Open(String),
@@ -280,6 +471,8 @@ pub struct Conversation {
     pub notice: Option<String>,
     /// Whether this account is still in it.
     pub active: bool,
+    /// Whether safety numbers were compared with everybody else in it.
+    pub compared: bool,
 }
 
 /// Somebody in a conversation.
@@ -293,6 +486,8 @@ pub struct Member {
     pub role: Role,
     /// How many of their devices.
     pub devices: usize,
+    /// Whether safety numbers were compared with them.
+    pub compared: bool,
 }
 
 /// Somebody who wants to write to this account.
@@ -308,6 +503,8 @@ pub struct ContactRequest {
     pub is_group: bool,
     /// When it arrived.
     pub at: Timestamp,
+    /// Another account is known under this handle: they started over, or somebody else has it now.
+    pub started_over: bool,
 }
 
 /// This account and device.
@@ -356,6 +553,8 @@ pub enum Event {
         /// What was refused and what that means.
         what: String,
     },
+    /// The directory, or somebody with this account's keys, did what must not be. Told once for each finding.
+    Alarm(Alarm),
 }
 
 /// Something for the shell to do after the step's changes are committed. Each is safe to repeat.

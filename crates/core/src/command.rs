@@ -1,15 +1,15 @@
 //! What a person asks for, turned into look-ups, intents and messages.
 
-use stonechat_wire::{AccountId, AccountLog, ConversationId, ErrorCode, Failure, Handle, Request, Seq};
+use stonechat_wire::{AccountId, ConversationId, ErrorCode, Failure, Handle, Request, Seq};
 
-use crate::account::{Learned, accept, learn, remember_handle};
+use crate::account::{accept, remember_handle};
 use crate::api::{Command, CommandError, CommandId, Event, Link, Outcome, Role, Target};
 use crate::commit::role_of;
 use crate::content::Body;
 use crate::limits::{GROUP_MEMBERS_MAX, GROUP_NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::mls::{Group, Mls};
 use crate::policy::GroupState;
-use crate::records::{CHECKS, Head, Info, Intent, Phase, Read, Write, info_key};
+use crate::records::{CHECKS, Head, Info, Intent, Phase, Read, Write, info_key, moved_key};
 use crate::session::{Pending, mls_bug};
 use crate::step::Ctx;
 use crate::vault::Table;
@@ -28,6 +28,10 @@ pub(crate) struct Waiting {
 impl Waiting {
     pub(crate) fn command(&self) -> CommandId {
         self.id
+    }
+
+    pub(crate) fn into_parts(self) -> (CommandId, Command) {
+        (self.id, self.command)
     }
 }
 
@@ -58,6 +62,11 @@ impl Core {
         for handle in command.handles() {
             if *handle == me && !matches!(command, Command::SetRole { .. }) {
                 return Ok(Some(Err(CommandError::Yourself)));
+            }
+            // Whoever took the handle over is accepted or declined, and not written to by mistake.
+            let answers = matches!(command, Command::Accept { .. } | Command::Decline { .. });
+            if ctx.txn.moved(handle)?.is_some() && !answers && !matches!(command, Command::RemoveMember { .. }) {
+                return Ok(Some(Err(CommandError::StartedOver(handle.clone()))));
             }
             if ctx.txn.account_of(handle)?.is_none() {
                 return Ok(self.look_up(ctx, handle.clone(), Waiting { id, command: command.clone() }).map(Err));
@@ -99,6 +108,10 @@ impl Core {
             Command::Accept { from } => self.accept_from(ctx, &from)?,
             Command::Decline { from } => self.decline(ctx, &from)?,
             Command::MarkRead { conversation } => self.mark_read(ctx, conversation)?,
+            Command::RevokeDevice { device } => return self.revoke_device(ctx, id, device),
+            Command::Verify { handle, shown } => self.compare(ctx, &handle, &shown)?,
+            Command::LookUp { .. } => Ok(Outcome::Done),
+            Command::DismissAlarm { alarm } => self.dismiss(ctx, alarm)?,
         };
         Ok(Some(result))
     }
@@ -134,7 +147,10 @@ impl Core {
                 ctx.txn.delete(Table::Meta, key);
                 continue;
             };
-            if !self.session.waits(Link::Anonymous, |p| matches!(p, Pending::LookUp { handle: h } if *h == handle)) {
+            let later = self.session.look_up_again.get(&handle).map(|(at, _)| *at).filter(|at| *at > ctx.now);
+            if let Some(at) = later {
+                ctx.wake(at, "a handle is looked up again");
+            } else if !self.session.waits(Link::Anonymous, |p| matches!(p, Pending::LookUp { handle: h } if *h == handle)) {
                 self.ask(
                     ctx,
                     Link::Anonymous,
@@ -147,7 +163,7 @@ impl Core {
     }
 
     /// The server said whose a handle is, or that it is nobody's: every other account that claims it is alarming.
-    fn settle_claims(&mut self, ctx: &mut Ctx<'_>, handle: &Handle, owner: Option<AccountId>) -> Result<(), CoreError> {
+    pub(crate) fn settle_claims(&mut self, ctx: &mut Ctx<'_>, handle: &Handle, owner: Option<AccountId>) -> Result<(), CoreError> {
         for (key, _) in ctx.txn.prefixed(Table::Meta, CHECKS, usize::MAX)? {
             let (account, claimed) = key[CHECKS.len()..].split_at(32);
             if claimed != handle.as_str().as_bytes() {
@@ -171,31 +187,11 @@ impl Core {
         Ok(())
     }
 
-    fn take_waiting(&mut self, handle: &Handle) -> Vec<Waiting> {
+    pub(crate) fn take_waiting(&mut self, handle: &Handle) -> Vec<Waiting> {
         let (mine, rest) =
             std::mem::take(&mut self.session.look_ups).into_iter().partition(|(other, _)| other == handle);
         self.session.look_ups = rest;
         mine.into_iter().map(|(_, waiting)| waiting).collect()
-    }
-
-    pub(crate) fn looked_up(&mut self, ctx: &mut Ctx<'_>, handle: &Handle, log: &AccountLog) -> Result<(), CoreError> {
-        let trouble = match learn(ctx, log, None)? {
-            Learned::Known(state) if state.handle() == handle => {
-                remember_handle(ctx, handle, state.id());
-                None
-            }
-            Learned::Known(state) => Some(format!("it is the record of {}", state.handle())),
-            Learned::Untrusted(why) => Some(why),
-        };
-        let owner = if trouble.is_none() { ctx.txn.account_of(handle)? } else { None };
-        self.settle_claims(ctx, handle, owner)?;
-        for waiting in self.take_waiting(handle) {
-            match &trouble {
-                Some(why) => ctx.finish(waiting.id, Err(CommandError::Untrusted(handle.clone(), why.clone()))),
-                None => self.command(ctx, waiting.id, waiting.command)?,
-            }
-        }
-        Ok(())
     }
 
     pub(crate) fn look_up_failed(
@@ -204,8 +200,13 @@ impl Core {
         handle: &Handle,
         failure: &Failure,
     ) -> Result<(), CoreError> {
-        if failure.code == ErrorCode::NotFound {
-            self.settle_claims(ctx, handle, None)?;
+        match failure.code {
+            ErrorCode::NotFound => self.settle_claims(ctx, handle, None)?,
+            // About to be published, or the directory is slow.
+            ErrorCode::Unpublished | ErrorCode::Unavailable | ErrorCode::Slow => {
+                return self.look_up_later(ctx, handle, &failure.to_string());
+            }
+            _ => {}
         }
         for waiting in self.take_waiting(handle) {
             let error = match failure.code {
@@ -434,7 +435,16 @@ impl Core {
     }
 
     fn accept_from(&mut self, ctx: &mut Ctx<'_>, from: &Handle) -> Result<Result<Outcome, CommandError>, CoreError> {
-        let account = self.accounts(ctx, std::slice::from_ref(from))?[0];
+        let account = match ctx.txn.moved(from)? {
+            // The person says that it is them.
+            Some(account) => {
+                ctx.txn.delete(Table::Meta, moved_key(from));
+                remember_handle(ctx, from, account);
+                self.touch_conversations(ctx, &account)?;
+                account
+            }
+            None => self.accounts(ctx, std::slice::from_ref(from))?[0],
+        };
         Ok(match self.accept_requests(ctx, account)? {
             Some(id) => Ok(Outcome::Conversation(id)),
             None => Err(CommandError::UnknownRequest(from.clone())),
@@ -442,7 +452,10 @@ impl Core {
     }
 
     fn decline(&mut self, ctx: &mut Ctx<'_>, from: &Handle) -> Result<Result<Outcome, CommandError>, CoreError> {
-        let account = self.accounts(ctx, std::slice::from_ref(from))?[0];
+        let account = match ctx.txn.moved(from)? {
+            Some(account) => account,
+            None => self.accounts(ctx, std::slice::from_ref(from))?[0],
+        };
         let requests = self.requests_of(ctx, account)?;
         if requests.is_empty() {
             return Ok(Err(CommandError::UnknownRequest(from.clone())));
@@ -488,6 +501,8 @@ impl Command {
             | Self::RemoveMember { member: handle, .. }
             | Self::SetRole { member: handle, .. }
             | Self::Accept { from: handle }
+            | Self::Verify { handle, .. }
+            | Self::LookUp { handle }
             | Self::Decline { from: handle } => std::slice::from_ref(handle),
             Self::CreateGroup { members, .. } | Self::AddMembers { members, .. } => members,
             Self::Send { to: Target::Conversation(_), .. }
@@ -496,6 +511,8 @@ impl Command {
             | Self::Leave { .. }
             | Self::Rename { .. }
             | Self::MarkRead { .. }
+            | Self::RevokeDevice { .. }
+            | Self::DismissAlarm { .. }
             | Self::Refresh { .. } => &[],
         }
     }

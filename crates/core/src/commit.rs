@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
-use stonechat_wire::limits::{ACCOUNT_LOG_BYTES_MAX, ENTRY_BYTES_MAX};
+use stonechat_wire::limits::{ACCOUNT_LOG_BYTES_MAX, CHECKPOINT_BYTES_MAX, ENTRY_BYTES_MAX, LOOKUP_PROOF_BYTES_MAX};
 use stonechat_wire::message::DeviceKeyPackage;
 use stonechat_wire::{
-    AccountId, AccountLog, AccountState, Bytes, ConversationId, DeviceId, EntryKind, EpochId, ErrorCode, Failure, List,
-    Request, Seq, decode, encode,
+    AccountId, AccountState, Bytes, ConversationId, DeviceId, EntryKind, EpochId, ErrorCode, Failure, List,
+    ProvenAccount, Request, Seq, decode, encode,
 };
 
-use crate::account::{Learned, known, learn};
+use crate::account::known;
 use crate::api::{Event, Link, Role};
 use crate::content::{Body, MessageId};
 use crate::keys::EpochSecrets;
@@ -31,25 +31,29 @@ use crate::step::Ctx;
 use crate::vault::Table;
 use crate::{Core, CoreError};
 
-/// What a commit carries for those who judge it, in MLS's authenticated data: the account logs of everybody it adds, so
-/// that all members judge by the same evidence.
+/// What a commit carries for those who judge it, in MLS's authenticated data: the account logs of everybody it adds with what
+/// the directory says of them, so that all members judge by the same evidence.
 #[derive(Encode, Decode, Default)]
 #[cbor(map)]
 pub(crate) struct Evidence {
-    #[n(0)]
-    pub logs: List<AccountLog, ADDS_PER_COMMIT_MAX>,
+    #[n(1)]
+    pub accounts: List<ProvenAccount, ADDS_PER_COMMIT_MAX>,
 }
 
-const _: () = assert!(ACCOUNT_LOG_BYTES_MAX < ENTRY_BYTES_MAX, "one account's log fits a commit");
+const _: () = assert!(
+    ACCOUNT_LOG_BYTES_MAX + 2 * LOOKUP_PROOF_BYTES_MAX + 2 * CHECKPOINT_BYTES_MAX < ENTRY_BYTES_MAX,
+    "one account's log and its proof fit a commit"
+);
 
-/// What joiners need beside MLS's welcome: the account logs of all members, so that they too judge every leaf.
+/// What joiners need beside MLS's welcome: the account logs of all members with their proofs, so that they too judge every
+/// leaf.
 #[derive(Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct WelcomePackage {
     #[cbor(n(0), with = "minicbor::bytes")]
     pub welcome: Vec<u8>,
-    #[n(1)]
-    pub logs: Vec<AccountLog>,
+    #[n(2)]
+    pub accounts: Vec<ProvenAccount>,
 }
 
 /// How long a commit may stay without an effect before it is looked at again.
@@ -82,7 +86,19 @@ impl Core {
         // Leaving is committed by somebody else.
         let leaving = info.intents.first() == Some(&Intent::Leave);
         // Helping somebody back in is everybody's job: one after the other tries.
-        let urgent = info.intents.iter().any(|intent| !matches!(intent, Intent::Replace(..)));
+        let patient = |intent: &Intent| matches!(intent, Intent::Replace(..) | Intent::RemoveDevice(..));
+        let urgent = info.intents.iter().any(|intent| !patient(intent));
+        // Whoever is added, and those whom the welcome names, are proven first: new contacts wait for the directory.
+        let adding = info.intents.iter().any(|intent| matches!(intent, Intent::Add(..) | Intent::Replace(..)));
+        if adding && !leaving_first(&info) && self.unproven(ctx, &info)? {
+            return Ok(blocked);
+        }
+        if !head.commit_due && info.intents.iter().any(|intent| matches!(intent, Intent::RemoveDevice(..))) {
+            let mut head = head.clone();
+            self.commit_soon(ctx, id, &mut head, COMMIT_RETRY_MS)?;
+            ctx.txn.save(Table::Conversation, &id.0, &head);
+            return Ok(blocked);
+        }
         if !leaving && (due || (urgent && head.refused.is_none())) {
             self.build_commit(ctx, id, &head, info)?;
             return Ok(true);
@@ -91,6 +107,23 @@ impl Core {
             self.at(head.not_before.max(ctx.now.plus_millis(1)), id);
         }
         Ok(blocked)
+    }
+
+    /// Whether a commit that adds has to wait for proofs. Those who are added were looked up; this account and members of
+    /// conversations from before there was a directory may still be.
+    fn unproven(&mut self, ctx: &mut Ctx<'_>, info: &Info) -> Result<bool, CoreError> {
+        let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody commits".into()))?.account();
+        let added = info.intents.iter().filter_map(|intent| match intent {
+            Intent::Add(account, _) | Intent::Replace(account, _) => Some(*account),
+            _ => None,
+        });
+        let all: BTreeSet<_> = info.leaves.iter().map(|leaf| leaf.account).chain(added).chain([me]).collect();
+        for account in all {
+            if ctx.txn.proof(&account)?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Drops intents from the front that no longer make sense.
@@ -103,6 +136,9 @@ impl Core {
             Intent::Add(account, _) => !has(account),
             Intent::Remove(account) | Intent::SetRole(account, _) | Intent::Replace(account, _) => has(account),
             Intent::Rename(name) => state.name != *name,
+            Intent::RemoveDevice(account, device) => {
+                leaves.iter().any(|leaf| leaf.account == *account && leaf.device == *device)
+            }
             Intent::Leave | Intent::Refresh => true,
         });
         if info.intents.len() != before {
@@ -303,6 +339,17 @@ impl Core {
             if matches!(intent, Intent::Leave) || draft.added.len() >= ADDS_PER_COMMIT_MAX {
                 break;
             }
+            let bytes = match intent {
+                Intent::Add(account, packages) => evidence_bytes(ctx, account)? + package_bytes(packages),
+                Intent::Replace(account, package) => {
+                    evidence_bytes(ctx, account)? + package_bytes(std::slice::from_ref(package))
+                }
+                _ => 0,
+            };
+            if !draft.added.is_empty() && draft.bytes + bytes > COMMIT_EVIDENCE_BYTES_MAX {
+                break;
+            }
+            draft.bytes += bytes;
             draft.take(intent, &info, &proposed);
         }
         draft.settle(&info, &proposed, me);
@@ -407,13 +454,18 @@ impl Core {
             info.leaves.iter().map(|leaf| leaf.account).chain(added.iter().map(|(account, _)| *account)).collect();
         accounts.sort_unstable();
         accounts.dedup();
-        let mut logs = Vec::new();
+        let mut proven = Vec::new();
         for account in accounts {
-            let contact =
-                ctx.txn.contact(&account)?.ok_or_else(|| CoreError::Bug("a member without an account log".into()))?;
-            logs.push(contact.log);
+            proven.push(ctx.txn.proof(&account)?.ok_or_else(|| CoreError::Bug("a member without a proof".into()))?);
         }
-        Ok(Bytes::new(encode(&WelcomePackage { welcome, logs })).ok())
+        let mut package = WelcomePackage { welcome, accounts: proven };
+        let mut bytes = encode(&package);
+        if bytes.len() > WELCOME_BYTES_MAX {
+            // Without the proofs of the handles it may fit: joiners look them up.
+            package.accounts.iter_mut().for_each(|account| account.proof.handle = None);
+            bytes = encode(&package);
+        }
+        Ok(Bytes::new(bytes).ok())
     }
 
     /// Sends the pending commit, unless it is on its way or the epoch that it stands on is over.
@@ -549,10 +601,16 @@ impl Core {
                 Err(_) => return Ok(Err("its evidence is malformed".into())),
             }
         };
-        for log in evidence.logs.iter() {
-            if let Learned::Untrusted(why) = learn(ctx, log, None)? {
-                return Ok(Err(format!("an account log that it brings: {why}")));
-            }
+        let mut proven = BTreeSet::new();
+        for account in evidence.accounts.iter() {
+            match self.believe_member(ctx, account)? {
+                Ok(id) => proven.insert(id),
+                Err(why) => return Ok(Err(format!("an account that it brings: {why}"))),
+            };
+        }
+        // The same facts for everybody who judges: who is added is proven by the commit itself.
+        if changes.adds.iter().any(|added| !proven.contains(&added.leaf.identity.account)) {
+            return Ok(Err("it adds somebody without what the directory says of them".into()));
         }
         let before_leaves = self.with_group(ctx, id, |group, _, _| Ok(group.members().to_vec()))?;
         let mut states = BTreeMap::new();
@@ -608,6 +666,8 @@ struct Draft {
     removed: Vec<u32>,
     roles: Vec<(AccountId, Role)>,
     refresh: bool,
+    /// Key packages and evidence.
+    bytes: usize,
     settles: u32,
 }
 
@@ -620,6 +680,7 @@ impl Draft {
             removed: Vec::new(),
             roles: Vec::new(),
             refresh: false,
+            bytes: 0,
             settles: 0,
         }
     }
@@ -643,6 +704,11 @@ impl Draft {
                     remove(&mut self.removed, old.index);
                     self.packages.push(package.bytes.clone());
                     self.added.push((*account, package.device));
+                }
+            }
+            Intent::RemoveDevice(account, device) => {
+                for leaf in info.leaves.iter().filter(|leaf| leaf.account == *account && leaf.device == *device) {
+                    remove(&mut self.removed, leaf.index);
                 }
             }
             Intent::Remove(account) => {
@@ -671,16 +737,27 @@ impl Draft {
     }
 
     fn evidence(&self, ctx: &Ctx<'_>) -> Result<Evidence, CoreError> {
-        let mut logs: BTreeMap<AccountId, AccountLog> = BTreeMap::new();
-        for (account, _) in &self.added {
-            let contact = ctx.txn.contact(account)?.ok_or_else(|| CoreError::Bug("adding somebody unknown".into()))?;
-            logs.insert(*account, contact.log);
-        }
-        let logs = List::new(logs.into_values().collect())
-            .map_err(|_| CoreError::Bug("more adds than a commit takes".into()))?;
-        Ok(Evidence { logs })
+        let accounts: BTreeSet<_> = self.added.iter().map(|(account, _)| *account).collect();
+        let accounts = crate::directory::proofs(ctx, accounts)?
+            .ok_or_else(|| CoreError::Bug("adding somebody without a proof".into()))?;
+        Ok(Evidence { accounts })
     }
 }
+
+fn leaving_first(info: &Info) -> bool {
+    info.intents.first() == Some(&Intent::Leave)
+}
+
+fn evidence_bytes(ctx: &Ctx<'_>, account: &AccountId) -> Result<usize, CoreError> {
+    Ok(ctx.txn.get(Table::Meta, &crate::records::proof_key(account))?.map_or(0, |proof| proof.len()))
+}
+
+fn package_bytes(packages: &[KeyPackageRecord]) -> usize {
+    packages.iter().map(|package| package.bytes.len()).sum()
+}
+
+/// Of an entry, this much is for key packages and evidence; the rest is for the update path of a large group.
+const COMMIT_EVIDENCE_BYTES_MAX: usize = 640 * 1024;
 
 /// Who may do what, before anything is sent.
 pub(crate) fn role_of(state: &GroupState, info: &Info, account: &AccountId) -> Option<Role> {

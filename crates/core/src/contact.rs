@@ -4,15 +4,17 @@
 //! that account's devices. An invitation of somebody who was not accepted waits; nothing is fetched, joined or answered for
 //! it until the person says so.
 
+use stonechat_directory::proof::Asked;
 use stonechat_wire::limits::{BLOB_CHUNK_BYTES_MAX, BLOB_CHUNKS_MAX, PAGE_ENTRIES_MAX};
 use stonechat_wire::{
     AccountId, Admission, BlobId, Bytes, Capability, ConversationId, DeviceId, Envelope, EpochId, ErrorCode, Failure,
     Lane, List, Request, Seq, Timestamp, decode,
 };
 
-use crate::account::{Learned, accept, known, learn};
+use crate::account::{accept, known};
 use crate::api::{Event, Link};
 use crate::commit::{WELCOME_BYTES_MAX, WelcomePackage};
+use crate::directory::{Belief, Source};
 use crate::envelope::{self, Letter, LetterBody, UnverifiedLetter, Welcome};
 use crate::limits::{REQUESTS_MAX, SEEN_MAX};
 use crate::mls::{self, Group, LeafIdentity, Mls};
@@ -69,14 +71,16 @@ impl Core {
             Err(error) => return Ok(Err(error.to_string())),
         };
         let sender = unverified.sender();
-        let state = match unverified.log() {
-            Some(log) => match learn(ctx, log, Some(sender))? {
-                Learned::Known(state) => state,
-                Learned::Untrusted(why) => return Ok(Err(why)),
+        // The proof first: what does not hold is nobody's letter. Without one, only who is known already is heard.
+        let known = known(ctx, &sender)?;
+        let state = match unverified.proven() {
+            Some(proven) => match (self.believe(ctx, Asked::Account(&sender), &proven, Source::Member)?, known) {
+                (Belief::Known(state), _) | (Belief::Later(_), Some(state)) => state,
+                (Belief::Later(why), None) | (Belief::Untrusted(why), _) => return Ok(Err(why)),
             },
-            None => match known(ctx, &sender)? {
+            None => match known {
                 Some(state) => state,
-                None => return Ok(Err("it is from somebody unknown and brings no account log".into())),
+                None => return Ok(Err("it is from somebody unknown and brings no proof of the directory".into())),
             },
         };
         let letter = match unverified.verify(&state) {
@@ -305,9 +309,9 @@ impl Core {
         let Ok(package) = decode::<WelcomePackage>(package) else {
             return Ok(Err("the invitation is malformed".into()));
         };
-        for log in &package.logs {
-            if let Learned::Untrusted(why) = learn(ctx, log, None)? {
-                return Ok(Err(format!("an account log that it brings: {why}")));
+        for proven in &package.accounts {
+            if let Err(why) = self.believe_member(ctx, proven)? {
+                return Ok(Err(format!("an account that it brings: {why}")));
             }
         }
         let old = ctx.txn.head(&id)?;
@@ -451,13 +455,19 @@ impl Core {
         let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody writes".into()))?;
         let Some(state) = known(ctx, &account)? else { return Ok(()) };
         let Some(keys) = state.device(&device) else { return Ok(()) };
+        // With what the directory says of this account. Who asks for help is known to those whom it asks.
+        let (log, proof) = match ctx.txn.proof(&me.account())? {
+            Some(proven) => (proven.log, Some(proven.proof)),
+            None => (me.log.clone(), None),
+        };
         let letter = Letter {
             id: ctx.random(),
             sent_at: ctx.now,
             sender: me.account(),
             device: me.record.device,
-            log: Some(me.log.clone()),
+            log: Some(log),
             body,
+            proof,
         };
         let sealed = envelope::seal(ctx.rng, account, keys, &letter, &me.signing)
             .map_err(|e| CoreError::Bug(format!("sealing a letter: {e}")))?;

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use minicbor::decode::Error as DecodeFailure;
 use minicbor::encode::{Error as EncodeFailure, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
-use stonechat_wire::{DecodeError, Seq, Timestamp, codec};
+use stonechat_wire::{DecodeError, Handle, LogHead, Seq, Timestamp, TreeHash, codec};
 
 use crate::limits::TEXT_BYTES_MAX;
 
@@ -64,6 +64,28 @@ pub struct Content {
     /// How much of the conversation the sender had seen, so that members find out when they were shown different logs.
     #[n(4)]
     pub view: Option<LogView>,
+    /// What the sender saw of the directory, when that is news in this conversation: so that people who were shown two
+    /// directories find out from each other.
+    #[n(5)]
+    pub told: Option<ToldHead>,
+}
+
+/// A head of the directory as a member saw it, and what it says of the member's own account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ToldHead {
+    /// Leaves of the directory's log.
+    #[n(0)]
+    pub size: u64,
+    /// The root over them.
+    #[n(1)]
+    pub root: TreeHash,
+    /// The log's signature over the checkpoint of these two. 64 bytes.
+    #[cbor(n(2), with = "codec::fixed")]
+    pub signature: [u8; 64],
+    /// The sender's own account log, as this head or an earlier one has it.
+    #[n(3)]
+    pub own: LogHead,
 }
 
 /// A position in a conversation's log and what the log was up to there.
@@ -88,6 +110,8 @@ pub enum Body {
         /// Secret bytes of a [`stonechat_wire::Capability`].
         capability: [u8; 32],
     },
+    /// Something that this device noticed, in the place where it did. Only ever local: a message with one is malformed.
+    Notice(Notice),
     /// A kind from a newer app, within what [`stonechat_wire::decode`] takes.
     Unknown {
         /// Which.
@@ -102,7 +126,43 @@ impl fmt::Debug for Body {
         match self {
             Self::Text(text) => write!(f, "Text({} B)", text.len()),
             Self::ContactCard { .. } => f.write_str("ContactCard(..)"),
+            Self::Notice(_) => f.write_str("Notice(..)"),
             Self::Unknown { kind, raw } => write!(f, "Unknown({kind}, {} B)", raw.len()),
+        }
+    }
+}
+
+/// What this device noticed about somebody in a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Notice {
+    /// Their account log has a device more. Usual.
+    #[n(0)]
+    DeviceAdded(#[n(0)] Handle),
+    /// They revoked a device. Usual.
+    #[n(1)]
+    DeviceRevoked(#[n(0)] Handle),
+    /// Their handle belongs to another account now: they lost everything, or somebody else has it.
+    #[n(2)]
+    StartedOver(#[n(0)] Handle),
+}
+
+impl Notice {
+    /// Whether it must not be overlooked.
+    pub fn is_loud(&self) -> bool {
+        matches!(self, Self::StartedOver(_))
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DeviceAdded(who) => write!(f, "{who} added a device."),
+            Self::DeviceRevoked(who) => write!(f, "{who} removed a device."),
+            Self::StartedOver(who) => write!(
+                f,
+                "{who} has started over with another account. Whoever holds the handle now is not the account that you \
+                 know. Ask them by another way before you accept them, and compare safety numbers."
+            ),
         }
     }
 }
@@ -127,7 +187,7 @@ pub enum ContentError {
 impl Content {
     /// Content of this version.
     pub fn new(id: MessageId, sent_at: Timestamp, body: Body) -> Self {
-        Self { version: CONTENT_VERSION, id, sent_at, body, view: None }
+        Self { version: CONTENT_VERSION, id, sent_at, body, view: None, told: None }
     }
 
     /// The bytes for the MLS message.
@@ -148,7 +208,12 @@ impl Content {
         if version != CONTENT_VERSION {
             return Err(ContentError::Newer { version });
         }
-        codec::decode(bytes).map_err(|_| ContentError::Malformed)
+        let content: Self = codec::decode(bytes).map_err(|_| ContentError::Malformed)?;
+        match content.body {
+            // What only this device may say to its person.
+            Body::Notice(_) => Err(ContentError::Malformed),
+            _ => Ok(content),
+        }
     }
 }
 
@@ -180,6 +245,7 @@ impl<C> Encode<C> for Body {
         match self {
             Self::Text(text) => e.u32(KIND_TEXT)?.str(text)?.ok(),
             Self::ContactCard { capability } => e.u32(KIND_CONTACT_CARD)?.bytes(capability)?.ok(),
+            Self::Notice(notice) => e.u32(KIND_NOTICE)?.encode(notice)?.ok(),
             Self::Unknown { kind, raw } => {
                 e.u32(*kind)?;
                 e.writer_mut().write_all(raw).map_err(EncodeFailure::write)
@@ -203,6 +269,7 @@ impl<'b, C> Decode<'b, C> for Body {
                 Ok(Self::Text(text.to_owned()))
             }
             KIND_CONTACT_CARD => Ok(Self::ContactCard { capability: codec::fixed::decode(d, ctx)? }),
+            KIND_NOTICE => Ok(Self::Notice(d.decode()?)),
             kind => {
                 let start = d.position();
                 d.skip()?;
@@ -215,6 +282,8 @@ impl<'b, C> Decode<'b, C> for Body {
 
 const KIND_TEXT: u32 = 0;
 const KIND_CONTACT_CARD: u32 = 1;
+/// Only in the vault.
+const KIND_NOTICE: u32 = u32::MAX;
 
 #[cfg(test)]
 mod tests {

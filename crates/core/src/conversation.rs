@@ -104,6 +104,7 @@ impl Head {
             rewind_due: false,
             furthest: epoch,
             refresh_at: Timestamp(0),
+            told: None,
         }
     }
 
@@ -558,6 +559,9 @@ impl Core {
                 self.rewind(ctx, id, head);
             }
         }
+        if let Some(told) = &content.told {
+            self.told(ctx, sender.account, told)?;
+        }
         let info = ctx.txn.info(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its info".into()))?;
         if let Body::ContactCard { capability } = &content.body {
             if let Some(mut contact) = ctx.txn.contact(&sender.account)? {
@@ -620,7 +624,7 @@ impl Core {
         let info = ctx.txn.info(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its info".into()))?;
         let message = MessageId(ctx.random());
         let visible = !matches!(body, Body::ContactCard { .. });
-        let content = Content { version: 1, id: message, sent_at: ctx.now, body, view: None };
+        let content = Content::new(message, ctx.now, body);
         let number = head.next_out;
         head.next_out += 1;
         ctx.txn.save(Table::Conversation, &id.0, &head);
@@ -653,7 +657,7 @@ impl Core {
         if rows.is_empty() {
             return Ok(());
         }
-        let head = ctx.txn.head(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its head".into()))?;
+        let mut head = ctx.txn.head(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its head".into()))?;
         let write = *self.secrets(ctx, id)?.write.danger_bytes();
         for (number, mut out) in rows {
             if self.live.get(&id).is_some_and(|live| live.posted.contains(&number)) {
@@ -670,7 +674,7 @@ impl Core {
                 }
                 _ if blocked => continue,
                 _ => {
-                    let blob = self.seal(ctx, id, &head, &out)?;
+                    let blob = self.seal(ctx, id, &mut head, &out)?;
                     out.sealed = Some(Sealed { epoch: head.epoch, blob: blob.clone(), acknowledged: None });
                     ctx.txn.save(Table::Outbox, &out_key(&id, number), &out);
                     blob
@@ -702,12 +706,16 @@ impl Core {
         &mut self,
         ctx: &mut Ctx<'_>,
         id: ConversationId,
-        head: &Head,
+        head: &mut Head,
         out: &OutRecord,
     ) -> Result<Vec<u8>, CoreError> {
         let mut content =
             Content::decode(&out.content).map_err(|_| CoreError::Bug("an outbox row does not decode".into()))?;
         content.view = head.view.last().map(|point| LogView { seq: point.seq, hash: point.hash });
+        content.told = self.tell(ctx, head)?;
+        if content.told.is_some() {
+            ctx.txn.save(Table::Conversation, &id.0, &*head);
+        }
         let mls_message = self.with_group(ctx, id, |group, mls, me| {
             group.encrypt(mls, &me.signer, &content.encode(), &[]).map_err(mls_bug)
         })?;
@@ -990,7 +998,11 @@ impl Core {
         if !self.session.both_ready() || !self.session.supplied() || self.session.envelopes_expected > 0 {
             return Ok(false);
         }
-        if !ctx.txn.prefixed(Table::Meta, CHECKS, 1)?.is_empty() {
+        if !ctx.txn.prefixed(Table::Meta, CHECKS, 1)?.is_empty() && self.session.look_up_again.is_empty() {
+            return Ok(false);
+        }
+        // The look at the own account, and what it brought up. A directory that does not answer is not waited for.
+        if !self.session.watched || self.session.waits(Link::Anonymous, |p| matches!(p, Pending::Consistency { .. })) {
             return Ok(false);
         }
         if !ctx.txn.prefixed(Table::Envelope, &[], 1)?.is_empty() || !ctx.txn.prefixed(Table::Blob, &[], 1)?.is_empty()

@@ -22,8 +22,8 @@ use rand_core::{CryptoRng, RngCore};
 use sha2::{Digest, Sha256};
 use stonechat_wire::limits::{ENVELOPE_BYTES_MAX, KEY_PACKAGE_BYTES_MAX};
 use stonechat_wire::{
-    AccountId, AccountLog, AccountState, BlobId, Bytes, ConversationId, DeviceId, DeviceKeys, EpochId, Seq, Timestamp,
-    codec, decode, encode,
+    AccountId, AccountLog, AccountProof, AccountState, BlobId, Bytes, ConversationId, DeviceId, DeviceKeys, EpochId, Seq, Timestamp,
+    ProvenAccount, codec, decode, encode,
 };
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -56,6 +56,9 @@ pub struct Letter {
     /// What about.
     #[n(5)]
     pub body: LetterBody,
+    /// What the directory says of the log, the handle included: nobody has to be believed.
+    #[n(6)]
+    pub proof: Option<AccountProof>,
 }
 
 /// What a letter is about.
@@ -255,6 +258,12 @@ impl UnverifiedLetter {
         self.letter.log.as_ref()
     }
 
+    /// The account log with its proof, unverified.
+    pub fn proven(&self) -> Option<ProvenAccount> {
+        let (log, proof) = self.letter.log.as_ref().zip(self.letter.proof.as_ref())?;
+        Some(ProvenAccount { log: log.clone(), proof: proof.clone() })
+    }
+
     /// The letter, if the device that it names is one of the sender's now and signed it for this recipient.
     ///
     /// # Errors
@@ -381,6 +390,7 @@ mod tests {
             device: from.device,
             log: Some(from.log.clone()),
             body,
+            proof: None,
         }
     }
 

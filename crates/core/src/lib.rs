@@ -5,8 +5,9 @@
 //! conversation, the MLS state and the decrypted message move in one transaction: that one rule is what keeps a
 //! conversation readable through any crash.
 //!
-//! Where to look: an entry arrives in [`conversation`], a letter in [`contact`], a connection opens in [`session`]; what may be
-//! done in a group stands in [`policy`], every key derivation in [`keys`], the MLS library behind [`mls`], the rows of the vault
+//! Where to look: an entry arrives in [`conversation`], a letter in [`contact`], a connection opens in [`session`]; what is
+//! believed of the directory stands in [`directory`], the watch over the own account in [`own_account`], what a lock means in
+//! [`trust`]; what may be done in a group stands in [`policy`], every key derivation in [`keys`], the MLS library behind [`mls`], the rows of the vault
 //! in `records`.
 
 pub mod api;
@@ -19,6 +20,7 @@ pub mod outer;
 pub mod policy;
 pub mod query;
 pub mod tokens;
+pub mod trust;
 pub mod vault;
 
 mod account;
@@ -26,6 +28,8 @@ mod command;
 mod commit;
 mod contact;
 mod conversation;
+mod directory;
+mod own_account;
 mod records;
 mod session;
 mod step;
@@ -36,9 +40,10 @@ use rand_core::CryptoRngCore;
 use stonechat_wire::{ConversationId, Timestamp};
 
 pub use account::{SignUp, SignUpError, sign_up};
+pub use own_account::{add_device_entry, own_log};
 pub use api::{
-    Command, CommandError, CommandId, ContactRequest, Conversation, Effect, Event, Input, Link, Lock, Me, Member,
-    Message, Outcome, Role, Status, Step, Target,
+    Alarm, AlarmId, AlarmKind, Check, Command, CommandError, CommandId, ContactRequest, Conversation, Effect, Event, Input,
+    Link, Lock, Me, Member, Message, Outcome, OwnDevice, Role, Safety, Status, Step, Target, Why,
 };
 pub use vault::{Change, VaultError, VaultRead};
 
@@ -135,6 +140,7 @@ impl Core {
             self.dirty.insert(id);
         }
         self.drive_session(ctx)?;
+        self.remove_revoked(ctx)?;
         while let Some(id) = self.dirty.pop_first() {
             self.drive_conversation(ctx, id)?;
         }

@@ -6,8 +6,9 @@ pub const TEXT_BYTES_MAX: usize = 64 * 1024;
 pub const GROUP_NAME_BYTES_MAX: usize = 128;
 /// Accounts in a group.
 pub const GROUP_MEMBERS_MAX: usize = 1_000;
-/// People added by one commit: their key packages and account logs (about 5 KiB each) must fit one entry.
-pub const ADDS_PER_COMMIT_MAX: usize = 150;
+/// People added by one commit. Their key packages, account logs and proofs (10 to 25 KiB each, more as the directory grows)
+/// must also fit one entry, which is what bounds it.
+pub const ADDS_PER_COMMIT_MAX: usize = 100;
 /// Application entries of one conversation that wait for the server's acknowledgement.
 pub const IN_FLIGHT_MAX: usize = 32;
 /// Key packages that a device keeps in its pool on the server.

@@ -2,11 +2,12 @@
 
 use stonechat_wire::{AccountId, AccountState, ConversationId, Handle};
 
-use crate::api::{ContactRequest, Conversation, Lock, Me, Member, Message, Role};
+use crate::api::{ContactRequest, Conversation, Me, Member, Message, Role};
 use crate::content::{Body, MessageId};
 use crate::limits::REQUESTS_MAX;
 use crate::policy::{self, GroupState};
 use crate::records::{Head, Info, MessageRecord, Phase, Read, RequestRecord, index_key, thread};
+use crate::trust;
 use crate::vault::{Order, Table, VaultError, VaultRead, prefix_end};
 
 /// This account, once there is one.
@@ -123,14 +124,16 @@ pub fn requests(vault: &dyn VaultRead) -> Result<Vec<ContactRequest>, VaultError
     for (key, value) in vault.prefixed(Table::Request, &[], REQUESTS_MAX)? {
         let request: RequestRecord = crate::records::parse(&value)?;
         let (Ok(id), Some(handle)) = (key.try_into(), handle_of(&vault, &request.from)?) else { continue };
-        // Shown once the server said that the handle is theirs: anybody can claim one in a letter.
-        if !request.accepted && vault.account_of(&handle)? == Some(request.from) {
+        // Shown once the directory proved that the handle is theirs: anybody can claim one in a letter.
+        let started_over = vault.moved(&handle)? == Some(request.from);
+        if !request.accepted && (started_over || vault.account_of(&handle)? == Some(request.from)) {
             requests.push(ContactRequest {
                 from: request.from,
                 handle,
                 conversation: ConversationId(id),
                 is_group: request.is_group,
                 at: request.at,
+                started_over,
             });
         }
     }
@@ -165,7 +168,11 @@ fn describe(vault: &dyn VaultRead, id: ConversationId) -> Result<Option<Conversa
     let (Some(head), Some(info)) = (vault.head(&id)?, vault.info(&id)?) else { return Ok(None) };
     let state =
         GroupState::decode(&info.state).map_err(|_| VaultError { detail: "a group's state does not decode".into() })?;
-    let (members, lock) = members(vault, &info, &state)?;
+    let members = members(vault, &info, &state)?;
+    let lock = trust::lock(&trust::checks(&vault, &info)?);
+    let own = Read::me(&vault)?.map(|me| me.account);
+    let mut others = members.iter().filter(|member| Some(member.account) != own).peekable();
+    let compared = others.peek().is_some() && others.all(|member| member.compared);
     let title = match &info.peer {
         Some(peer) => handle_of(&vault, peer)?.map_or_else(|| "?".to_owned(), |handle| handle.to_string()),
         None => state.name.clone(),
@@ -181,6 +188,7 @@ fn describe(vault: &dyn VaultRead, id: ConversationId) -> Result<Option<Conversa
         lock,
         notice: info.notice.clone(),
         active: head.phase != Phase::Gone,
+        compared,
     }))
 }
 
@@ -195,42 +203,28 @@ fn unread(vault: &dyn VaultRead, head: &Head, info: &Info, id: &ConversationId) 
     Ok(sum)
 }
 
-/// Who is in it, and the lock: closed only when every member's stored log verifies from its first entry now, no alarm about it
-/// stands, and every leaf is a device of that log.
-fn members(vault: &dyn VaultRead, info: &Info, state: &GroupState) -> Result<(Vec<Member>, Lock), VaultError> {
+/// Who is in it.
+fn members(vault: &dyn VaultRead, info: &Info, state: &GroupState) -> Result<Vec<Member>, VaultError> {
     let leaves: Vec<_> = info.leaves.iter().map(|leaf| (leaf.index, leaf.account)).collect();
     let roles = policy::roles_effective(state, &leaves);
     let mut members: Vec<Member> = Vec::new();
-    let mut lock = Lock::Closed;
     for leaf in &info.leaves {
-        let contact = vault.contact(&leaf.account)?;
-        let verified = contact.as_ref().map(|contact| AccountState::verify(&contact.log, Some(leaf.account)));
-        let Some(Ok(account)) = verified else {
-            lock = Lock::Open("The account log of a member does not verify.".into());
+        if let Some(member) = members.iter_mut().find(|member| member.account == leaf.account) {
+            member.devices += 1;
+            continue;
+        }
+        let (Some(contact), Some(handle)) = (vault.contact(&leaf.account)?, handle_of(&vault, &leaf.account)?) else {
             continue;
         };
-        if let Some(alarm) = contact.and_then(|contact| contact.alarm) {
-            lock = Lock::Open(format!("{}: {alarm}.", account.handle()));
-        }
-        if vault.account_of(account.handle())? != Some(leaf.account) {
-            lock =
-                Lock::Open(format!("That {} is who they say has not been checked with the server.", account.handle()));
-        }
-        if account.device(&leaf.device).is_none() {
-            lock =
-                Lock::Open(format!("{} has a device in here that their account log does not have.", account.handle()));
-        }
-        match members.iter_mut().find(|member| member.account == leaf.account) {
-            Some(member) => member.devices += 1,
-            None => members.push(Member {
-                account: leaf.account,
-                handle: account.handle().clone(),
-                role: roles.get(&leaf.account).copied().unwrap_or(Role::Member),
-                devices: 1,
-            }),
-        }
+        members.push(Member {
+            account: leaf.account,
+            handle,
+            role: roles.get(&leaf.account).copied().unwrap_or(Role::Member),
+            devices: 1,
+            compared: contact.compared.is_some(),
+        });
     }
-    Ok((members, lock))
+    Ok(members)
 }
 
 fn latest_key(vault: &dyn VaultRead, id: &ConversationId, info: &Info) -> Result<Vec<u8>, VaultError> {

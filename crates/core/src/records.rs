@@ -3,9 +3,10 @@
 //! Records are CBOR with integer keys. A record that does not decode means a damaged vault and is an error, never skipped.
 
 use minicbor::{Decode, Encode};
+use stonechat_directory::DirectoryPolicy;
 use stonechat_wire::{
-    AccountId, AccountLog, BlobId, Bytes, ConversationId, DeviceId, EpochCaps, EpochId, Handle, LogEntry, Seq,
-    Timestamp, decode, encode,
+    AccountId, AccountLog, BlobId, Bytes, ConversationId, DeviceId, EpochCaps, EpochId, Handle, LogEntry,
+    ProvenAccount, Seq, Timestamp, TreeHash, decode, encode,
 };
 use zeroize::Zeroizing;
 
@@ -40,6 +41,66 @@ pub(crate) struct MeRecord {
     pub registered: bool,
 }
 
+/// Something that was found out. Under [`ALARMS`] and its id in [`Table::Meta`].
+#[derive(Encode, Decode, Clone)]
+#[cbor(map)]
+pub(crate) struct AlarmRecord {
+    #[n(0)]
+    pub kind: crate::api::AlarmKind,
+    #[n(1)]
+    pub what: String,
+    #[n(2)]
+    pub at: Timestamp,
+    #[n(3)]
+    pub device: Option<DeviceId>,
+    #[n(4)]
+    pub evidence: Option<String>,
+    #[n(5)]
+    pub dismissed: bool,
+    /// The contact whom it is about, if it is about one: the other locks stay as they are.
+    #[n(6)]
+    pub about: Option<AccountId>,
+}
+
+/// A head of the directory: the newest that is known to continue all others ([`NEWEST`]), or one that is still to be shown
+/// to be of the same log (under [`HEADS`], its size and its root). In [`Table::Meta`].
+#[derive(Encode, Decode, Clone)]
+#[cbor(map)]
+pub(crate) struct HeadRecord {
+    #[n(0)]
+    pub size: u64,
+    #[n(1)]
+    pub root: TreeHash,
+    #[cbor(n(2), with = "stonechat_wire::codec::fixed")]
+    pub signature: [u8; 64],
+    /// How often the directory refused to show it.
+    #[n(3)]
+    pub tries: u32,
+    #[n(4)]
+    pub not_before: Timestamp,
+    /// It could not be shown: the directory has forked, unless it shows it after all.
+    #[n(5)]
+    pub failed: bool,
+}
+
+/// The watch over this account. Under [`WATCH`] in [`Table::Meta`].
+#[derive(Encode, Decode, Clone, Default)]
+#[cbor(map)]
+pub(crate) struct WatchRecord {
+    /// Not before this moment: the next look.
+    #[n(0)]
+    pub next: Timestamp,
+    /// When an entry of the own log was first found missing in the directory.
+    #[n(1)]
+    pub missing_since: Option<Timestamp>,
+    /// The longest own log that the directory ever showed.
+    #[n(2)]
+    pub published: u64,
+    /// When the look that went well last was.
+    #[n(3)]
+    pub seen: Option<Timestamp>,
+}
+
 /// What is known of somebody. Under the account id in [`Table::Account`].
 #[derive(Encode, Decode, Clone)]
 #[cbor(map)]
@@ -55,6 +116,44 @@ pub(crate) struct ContactRecord {
     /// Why their lock is open, if it is.
     #[n(3)]
     pub alarm: Option<String>,
+    /// What the directory said of the log, once it did.
+    #[n(4)]
+    pub checked: Option<Checked>,
+    /// When the person compared safety numbers with them.
+    #[n(5)]
+    pub compared: Option<Timestamp>,
+    /// The length of their log as they told it themselves, if that is more than what is known here.
+    #[n(6)]
+    pub told: Option<u64>,
+}
+
+/// What the directory said of an account, verified against the pinned policy. The proof itself is kept beside it.
+#[derive(Encode, Decode, Clone, Copy, Debug, PartialEq, Eq)]
+#[cbor(map)]
+pub(crate) struct Checked {
+    /// Entries of the log.
+    #[n(0)]
+    pub length: u64,
+    /// The head of the directory that it was proven against: size and root of its log.
+    #[n(1)]
+    pub size: u64,
+    #[n(2)]
+    pub root: TreeHash,
+    /// When the directory published that head.
+    #[n(3)]
+    pub time: Timestamp,
+    /// It also proved that the handle is theirs.
+    #[n(4)]
+    pub handle: bool,
+    /// A head of theirs was shown to be of the same log as the heads that this client saw.
+    #[n(5)]
+    pub connected: bool,
+}
+
+impl ContactRecord {
+    pub(crate) fn new(log: AccountLog) -> Self {
+        Self { log, accepted: false, contact: None, alarm: None, checked: None, compared: None, told: None }
+    }
 }
 
 /// Where a conversation stands.
@@ -127,6 +226,18 @@ pub(crate) struct Head {
     /// Not before this moment: the next renewal of this device's keys.
     #[n(16)]
     pub refresh_at: Timestamp,
+    /// The head of the directory and the length of the own log that the others were last told here.
+    #[n(17)]
+    pub told: Option<Told>,
+}
+
+/// What was last told of the directory in a conversation.
+#[derive(Encode, Decode, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    #[n(0)]
+    pub size: u64,
+    #[n(1)]
+    pub length: u64,
 }
 
 /// A value of the running hash.
@@ -198,6 +309,9 @@ pub(crate) enum Intent {
     /// New keys for this device's leaf.
     #[n(6)]
     Refresh,
+    /// Remove the leaf of a device that its account has revoked.
+    #[n(7)]
+    RemoveDevice(#[n(0)] AccountId, #[n(1)] DeviceId),
 }
 
 /// A key package that was taken for a device.
@@ -437,6 +551,24 @@ pub(crate) trait Read {
         Ok(self.row(Table::Meta, &handle_key(handle))?.and_then(|bytes| bytes.try_into().ok()).map(AccountId))
     }
 
+    /// An account that took the handle over from the one that is known under it.
+    fn moved(&self, handle: &Handle) -> Result<Option<AccountId>, VaultError> {
+        Ok(self.row(Table::Meta, &moved_key(handle))?.and_then(|bytes| bytes.try_into().ok()).map(AccountId))
+    }
+
+    fn policy(&self) -> Result<Option<DirectoryPolicy>, VaultError> {
+        let read = |bytes: Vec<u8>| DirectoryPolicy::from_json(&bytes).map_err(|_| damaged());
+        self.row(Table::Meta, POLICY)?.map(read).transpose()
+    }
+
+    fn proof(&self, account: &AccountId) -> Result<Option<ProvenAccount>, VaultError> {
+        self.record(Table::Meta, &proof_key(account))
+    }
+
+    fn pending_heads(&self) -> Result<Vec<HeadRecord>, VaultError> {
+        self.prefixed(Table::Meta, HEADS, usize::MAX)?.into_iter().map(|(_, value)| parse(&value)).collect()
+    }
+
     fn direct(&self, peer: &AccountId) -> Result<Option<ConversationId>, VaultError> {
         Ok(self.row(Table::Meta, &direct_key(peer))?.and_then(|bytes| bytes.try_into().ok()).map(ConversationId))
     }
@@ -504,6 +636,31 @@ pub(crate) fn info_key(id: &ConversationId) -> Vec<u8> {
 
 pub(crate) fn handle_key(handle: &Handle) -> Vec<u8> {
     [b"handle/", handle.as_str().as_bytes()].concat()
+}
+
+/// The pinned policy of the directory, as JSON.
+pub(crate) const POLICY: &[u8] = b"directory/policy";
+/// The newest head.
+pub(crate) const NEWEST: &[u8] = b"directory/newest";
+/// Heads that are to be connected with it.
+pub(crate) const HEADS: &[u8] = b"directory/heads/";
+/// The watch over the own account.
+pub(crate) const WATCH: &[u8] = b"directory/watch";
+/// Alarms, by id.
+pub(crate) const ALARMS: &[u8] = b"directory/alarm/";
+
+/// Proofs of accounts stand under this and the account's id.
+pub(crate) fn proof_key(account: &AccountId) -> Vec<u8> {
+    [b"directory/proof/".as_slice(), &account.0].concat()
+}
+
+/// An account that has taken a handle over which is known to be another's, until the person accepts it.
+pub(crate) fn moved_key(handle: &Handle) -> Vec<u8> {
+    [b"directory/moved/", handle.as_str().as_bytes()].concat()
+}
+
+pub(crate) fn pending_head_key(size: u64, root: &TreeHash) -> Vec<u8> {
+    [HEADS, &size.to_be_bytes(), &root.0].concat()
 }
 
 /// Handles that accounts claim and that were not looked up yet stand under this, the account and the handle.

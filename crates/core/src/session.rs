@@ -4,13 +4,14 @@
 //! Nothing here survives a process: what matters is in the vault, and what was asked on a connection that is gone is asked
 //! again by whoever still needs it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ed25519_dalek::Signer as _;
+use stonechat_directory::head::SeenHead;
 use stonechat_wire::limits::{KEY_PACKAGES_MAX, TOKENS_PER_REQUEST_MAX};
 use stonechat_wire::{
-    AuthChallenge, BlobId, Bytes, ClientFrame, ConversationId, ErrorCode, Failure, Handle, HelloReply, Lane, List,
-    Push, Reply, Request, Seq, ServerFrame, Timestamp, Token,
+    AccountId, AuthChallenge, BlobId, Bytes, ClientFrame, ConversationId, ErrorCode, Failure, Handle, HelloReply, Lane,
+    List, LogEntry, Push, Reply, Request, Seq, ServerFrame, Timestamp, Token,
 };
 
 use crate::api::{CommandError, CommandId, Effect, Event, Link, Outcome};
@@ -34,7 +35,13 @@ pub(crate) enum Pending {
     AckInbox,
     Tokens(tokens::Blinding),
     LookUp { handle: Handle },
-    TakeKeyPackages { conversation: ConversationId, account: stonechat_wire::AccountId },
+    GetAccount { account: AccountId },
+    Consistency { newest: SeenHead, head: SeenHead },
+    Policy,
+    OwnLookUp,
+    OwnHistory,
+    ExtendAccount { command: CommandId, entry: LogEntry },
+    TakeKeyPackages { conversation: ConversationId, account: AccountId },
     CreateConversation(ConversationId),
     AppendCommit(ConversationId),
     AppendMessage { conversation: ConversationId, number: u64, epoch: Seq },
@@ -75,6 +82,18 @@ pub(crate) struct Session {
     pub envelopes_expected: u32,
     /// Handles that are being looked up, and for which commands.
     pub look_ups: Vec<(Handle, crate::command::Waiting)>,
+    /// Handles whose look-up is repeated: when, and how often it was.
+    pub look_up_again: BTreeMap<Handle, (Timestamp, u32)>,
+    /// Accounts whose log is longer by their own word, how often each was asked for, and when again.
+    pub asked_after: BTreeSet<AccountId>,
+    pub tries: BTreeMap<AccountId, u32>,
+    pub not_before: BTreeMap<AccountId, Timestamp>,
+    /// The own account was looked at on this connection.
+    pub watched: bool,
+    /// Not before this moment: the next look, while the last one was not good.
+    pub watch_again: Timestamp,
+    /// Looks in a row that found too few witnesses.
+    pub unwitnessed: u32,
     /// Registration that a person waits for.
     registering: Option<CommandId>,
 }
@@ -94,6 +113,10 @@ impl Session {
             // Whoever comes next gets a fresh one; the old one still opens what is on its way.
             self.last_resort = false;
         }
+    }
+
+    pub(crate) fn device_ready(&self) -> bool {
+        self.device.ready
     }
 
     pub(crate) fn both_ready(&self) -> bool {
@@ -155,11 +178,15 @@ impl Core {
         match link {
             Link::Anonymous => {
                 self.follow_everything_again(ctx)?;
+                self.ask(ctx, link, Request::GetDirectoryPolicy, Pending::Policy);
+                self.check_old_contacts(ctx)?;
                 ctx.event(Event::Link { link, ready: true });
             }
             Link::Device => {
                 self.session.inbox_configured = false;
                 self.session.envelopes_expected = 0;
+                self.session.watched = false;
+                self.session.watch_again = ctx.now;
                 self.log_in(ctx);
             }
         }
@@ -179,7 +206,13 @@ impl Core {
         } else if let Some(command) = self.session.registering.take() {
             ctx.finish(command, Err(CommandError::Offline));
         }
-        drop(lost);
+        let extending = lost.pending.into_values().filter_map(|(_, pending)| match pending {
+            Pending::ExtendAccount { command, .. } => Some(command),
+            _ => None,
+        });
+        for command in extending {
+            ctx.finish(command, Err(CommandError::Offline));
+        }
         for command in std::mem::take(&mut self.syncing) {
             ctx.finish(command, Err(CommandError::Offline));
         }
@@ -285,7 +318,15 @@ impl Core {
             (Pending::Tokens(blinding), Reply::Tokens { evaluated, proof }) => {
                 self.tokens_issued(ctx, blinding, &evaluated, &proof)?;
             }
-            (Pending::LookUp { handle }, Reply::Account(found)) => self.looked_up(ctx, &handle, &found.log)?,
+            (Pending::LookUp { handle }, Reply::Account(found)) => self.looked_up(ctx, &handle, &found)?,
+            (Pending::GetAccount { account }, Reply::Account(found)) => self.account_answered(ctx, account, &found)?,
+            (Pending::Consistency { newest, head }, Reply::Consistency(proof)) => {
+                self.consistency_answered(ctx, &newest, &head, &proof)?;
+            }
+            (Pending::Policy, Reply::DirectoryPolicy(json)) => self.policy_answered(ctx, &json)?,
+            (Pending::OwnLookUp, Reply::Account(found)) => self.own_looked_up(ctx, &found)?,
+            (Pending::OwnHistory, Reply::History(history)) => self.own_history(ctx, &history)?,
+            (Pending::ExtendAccount { command, entry }, Reply::Done) => self.account_extended(ctx, command, entry)?,
             (Pending::TakeKeyPackages { conversation, account }, Reply::KeyPackages(packages)) => {
                 self.key_packages_taken(ctx, conversation, account, &packages)?;
             }
@@ -342,6 +383,14 @@ impl Core {
                 self.session.last_resort = true;
             }
             Pending::LookUp { handle } => self.look_up_failed(ctx, &handle, failure)?,
+            Pending::GetAccount { account } => self.account_refused(ctx, account),
+            Pending::Consistency { newest, head } => self.consistency_refused(ctx, &newest, &head, failure)?,
+            // A server without a directory: nobody new can be checked, and that is said where it matters.
+            Pending::Policy => {}
+            Pending::OwnLookUp | Pending::OwnHistory => self.watch_refused(ctx, failure)?,
+            Pending::ExtendAccount { command, .. } => {
+                ctx.finish(command, Err(CommandError::Refused(failure.to_string())));
+            }
             Pending::TakeKeyPackages { conversation, account } => {
                 self.key_packages_refused(ctx, conversation, account, failure)?;
             }
@@ -372,6 +421,10 @@ impl Core {
             }
         }
         self.check_handles(ctx)?;
+        self.look_up_again(ctx);
+        self.ask_accounts(ctx)?;
+        self.connect_heads(ctx)?;
+        self.watch(ctx)?;
         if !self.session.device.ready {
             return Ok(());
         }
@@ -466,8 +519,14 @@ impl Pending {
             | Self::Publish { .. }
             | Self::ConfigureInbox
             | Self::AckInbox
+            | Self::OwnLookUp
+            | Self::OwnHistory
+            | Self::ExtendAccount { .. }
             | Self::Tokens(_) => Link::Device,
             Self::LookUp { .. }
+            | Self::GetAccount { .. }
+            | Self::Consistency { .. }
+            | Self::Policy
             | Self::TakeKeyPackages { .. }
             | Self::CreateConversation(_)
             | Self::AppendCommit(_)

@@ -1,7 +1,9 @@
 //! The context of one step: the overlay, the clock, the randomness, and what comes out.
 
+use std::collections::BTreeSet;
+
 use rand_core::CryptoRngCore;
-use stonechat_wire::{ConversationId, Timestamp};
+use stonechat_wire::{AccountId, ConversationId, Timestamp};
 
 use crate::api::{CommandError, CommandId, Effect, Event, Link, Outcome, Step};
 use crate::vault::{Txn, VaultRead};
@@ -10,13 +12,15 @@ pub(crate) struct Ctx<'a> {
     pub txn: Txn<'a>,
     pub rng: &'a mut dyn CryptoRngCore,
     pub now: Timestamp,
+    /// Accounts whose log lost a device in this step.
+    pub revoked: BTreeSet<AccountId>,
     effects: Vec<Effect>,
     wake_at: Option<(Timestamp, &'static str)>,
 }
 
 impl<'a> Ctx<'a> {
     pub(crate) fn new(vault: &'a dyn VaultRead, rng: &'a mut dyn CryptoRngCore, now: Timestamp) -> Self {
-        Self { txn: Txn::new(vault), rng, now, effects: Vec::new(), wake_at: None }
+        Self { txn: Txn::new(vault), rng, now, revoked: BTreeSet::new(), effects: Vec::new(), wake_at: None }
     }
 
     pub(crate) fn random<const N: usize>(&mut self) -> [u8; N] {

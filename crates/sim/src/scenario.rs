@@ -250,6 +250,9 @@ impl Run {
                 let name = NAMES[*who];
                 let mut seen = BTreeSet::new();
                 for message in transcript {
+                    if matches!(message.body, Body::Notice(_)) {
+                        continue;
+                    }
                     let Body::Text(text) = &message.body else {
                         return wrong(format!("{name} shows something that nobody wrote"));
                     };
@@ -311,6 +314,7 @@ impl Run {
 }
 
 fn delivered(messages: &[Message]) -> Vec<String> {
-    let delivered = messages.iter().filter(|m| m.status != Status::Failed && m.status != Status::Queued);
+    let said = messages.iter().filter(|m| !matches!(m.body, Body::Notice(_)));
+    let delivered = said.filter(|m| m.status != Status::Failed && m.status != Status::Queued);
     delivered.map(|m| format!("{:?}", (m.id, &m.sender_handle))).collect()
 }

@@ -10,16 +10,22 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 use stonechat_core::vault::MemoryVault;
 use stonechat_core::{Command, CommandError, CommandId, Core, Effect, Event, Input, Link, Outcome, query, sign_up};
-use stonechat_server::services::{Services, Session, Settings, TokenKey};
+use stonechat_server::services::{Services, Session};
 use stonechat_server::store::MemoryLog;
 use stonechat_wire::{
-    ClientFrame, ConversationId, Failure, Handle, Hello, PROTOCOL_VERSION, ServerFrame, Timestamp, decode, encode,
+    ClientFrame, ConversationId, ErrorCode, Failure, Handle, Hello, PROTOCOL_VERSION, Request, ServerFrame, Timestamp, decode, encode,
 };
 
+use crate::directory::{self, Shadow, Swap, Witnesses};
 use crate::hostile::Tamper;
 
 /// When every run starts: within the validity of key packages that the MLS library checks against the real clock.
 const RECONNECT_MS: u64 = 400;
+
+/// How long the directory collects changes before it publishes them.
+const PUBLISH_MS: u64 = 300;
+/// How often it publishes without changes.
+const HEARTBEAT_MS: u64 = 3_600_000;
 
 /// What the network and the machines do to the clients.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +79,8 @@ enum Happening {
     ToClient { client: usize, link: Link, connection: u64, bytes: Vec<u8> },
     Broken { client: usize, link: Link, connection: u64 },
     Wake { client: usize },
+    Publish,
+    Heartbeat,
 }
 
 struct Scheduled {
@@ -111,6 +119,16 @@ pub struct World {
     pub faults: Faults,
     /// What the server does to what it sends, if it is hostile.
     pub hostile_server: Option<Tamper>,
+    /// Who confirms what the directory publishes.
+    pub witnesses: Witnesses,
+    /// Another directory with the same keys.
+    pub shadow: Option<Shadow>,
+    /// Whether the directory publishes.
+    pub publishing: bool,
+    /// It answers nobody.
+    pub directory_down: bool,
+    /// What the server changes in its answers about accounts, and for whom.
+    pub hostile_directory: Option<(usize, Swap)>,
     services: Services<MemoryLog>,
     queue: BinaryHeap<Scheduled>,
     order: u64,
@@ -124,24 +142,47 @@ impl World {
     /// # Panics
     /// When the token key cannot be made, which is a bug.
     pub fn new(seed: u64) -> Self {
+        Self::make(seed, false)
+    }
+
+    /// The same with a second directory, which mirrors the first until somebody says otherwise.
+    ///
+    /// # Panics
+    /// As for [`World::new`].
+    pub fn with_shadow(seed: u64) -> Self {
+        Self::make(seed, true)
+    }
+
+    fn make(seed: u64, lying: bool) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let mut token_seed = [0; 32];
+        let (mut token_seed, mut directory_seed) = ([0; 32], [0; 32]);
         rng.fill_bytes(&mut token_seed);
+        rng.fill_bytes(&mut directory_seed);
+        let witnesses = Witnesses::new(&mut rng);
         // Key packages carry a lifetime that the MLS library compares with the real clock.
         let start = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis());
-        let tokens = TokenKey::from_seed(&token_seed);
-        Self {
+        let make = || directory::services(&token_seed, &directory_seed, &witnesses);
+        let shadow = lying.then(|| Shadow { services: make(), mirrored: true, victim: None });
+        let services = make();
+        let mut world = Self {
             now: Timestamp(u64::try_from(start).unwrap_or(0)),
             rng,
             clients: Vec::new(),
             faults: Faults::NONE,
             hostile_server: None,
-            services: Services::new(MemoryLog::new(), tokens, Settings::default()),
+            witnesses,
+            shadow,
+            publishing: true,
+            directory_down: false,
+            hostile_directory: None,
+            services,
             queue: BinaryHeap::new(),
             order: 0,
             connections: 0,
             commands: 0,
-        }
+        };
+        world.schedule(0, Happening::Heartbeat);
+        world
     }
 
     /// The server's store, as an adversary would see it.
@@ -283,6 +324,29 @@ impl World {
                 }
             }
             Happening::Wake { client } => self.input(client, Input::Tick),
+            Happening::Publish => self.publish(),
+            Happening::Heartbeat => {
+                self.publish();
+                self.schedule(HEARTBEAT_MS, Happening::Heartbeat);
+            }
+        }
+    }
+
+    /// The directory publishes what has changed.
+    ///
+    /// # Panics
+    /// When it cannot, which is a bug.
+    pub fn publish(&mut self) {
+        if !self.publishing {
+            return;
+        }
+        let publish = |services: &Services<MemoryLog>, now| {
+            let done = services.publish(now).now_or_never().expect("the memory log completes at once");
+            done.expect("a memory log can be written");
+        };
+        publish(&self.services, self.now);
+        if let Some(shadow) = &self.shadow {
+            publish(&shadow.services, self.now);
         }
     }
 
@@ -348,8 +412,17 @@ impl World {
         let Some(mut session) = self.clients[client].links.get_mut(&link).and_then(|c| c.session.take()) else {
             return;
         };
-        let answer = self
-            .services
+        let (shadowed, changes) = (self.shadow.as_ref().is_some_and(|s| s.answers(client, &request)), changes(&request));
+        let asks_directory = directory::is_question(&request);
+        if changes {
+            self.mirror(&request);
+            self.schedule(PUBLISH_MS, Happening::Publish);
+        }
+        let services = match &self.shadow {
+            Some(shadow) if shadowed => &shadow.services,
+            _ => &self.services,
+        };
+        let answer = services
             .handle(&mut session, self.now, &mut self.rng, request)
             .now_or_never()
             .expect("the memory log completes at once");
@@ -357,10 +430,42 @@ impl World {
             state.session = Some(session);
         }
         let frame = match answer {
+            Ok(_) | Err(_) if asks_directory && self.directory_down => {
+                let failure = Failure { code: ErrorCode::Unavailable, retry_after_secs: None, detail: None };
+                ServerFrame::Refused(id, failure)
+            }
             Ok(reply) => ServerFrame::Reply(id, reply),
             Err(failure) => ServerFrame::Refused(id, failure),
         };
         self.deliver(client, link, frame);
+    }
+
+    fn mirror(&mut self, request: &Request) {
+        let Some(shadow) = self.shadow.as_ref().filter(|shadow| shadow.mirrored) else { return };
+        let copy = match request {
+            Request::CreateAccount { genesis } => Request::CreateAccount { genesis: genesis.clone() },
+            Request::ExtendAccount { account, entry } => {
+                Request::ExtendAccount { account: *account, entry: entry.clone() }
+            }
+            _ => return,
+        };
+        let mut session = Session::new("sim".into(), &mut self.rng);
+        let done = shadow.services.handle(&mut session, self.now, &mut self.rng, copy).now_or_never();
+        // What the first one refuses, this one refuses too.
+        drop(done.expect("the memory log completes at once"));
+    }
+
+    /// Adds an entry to an account log, as whoever has a key of the account can.
+    ///
+    /// # Panics
+    /// When the server refuses it.
+    pub fn extend_account(&mut self, account: stonechat_wire::AccountId, entry: stonechat_wire::LogEntry) {
+        let request = Request::ExtendAccount { account, entry };
+        self.mirror(&request);
+        let mut session = Session::new("sim".into(), &mut self.rng);
+        let done = self.services.handle(&mut session, self.now, &mut self.rng, request).now_or_never();
+        done.expect("the memory log completes at once").expect("a valid entry");
+        self.schedule(PUBLISH_MS, Happening::Publish);
     }
 
     fn push_to_everybody(&mut self) {
@@ -393,6 +498,11 @@ impl World {
         };
         self.hostile_server = tamper;
         for frame in frames {
+            let frame = self.witnesses.cosign(frame, self.now);
+            let frame = match self.hostile_directory {
+                Some((victim, swap)) if victim == client => swap.of(frame),
+                _ => frame,
+            };
             self.send_to_client(client, link, &frame);
         }
     }
@@ -462,4 +572,8 @@ impl World {
     pub fn transcript(&self, client: usize, id: &ConversationId) -> Vec<stonechat_core::Message> {
         query::messages(&self.clients[client].vault, id, None, usize::MAX).expect("a memory vault is readable")
     }
+}
+
+fn changes(request: &Request) -> bool {
+    matches!(request, Request::CreateAccount { .. } | Request::ExtendAccount { .. })
 }

@@ -23,7 +23,7 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use jiff::tz::TimeZone;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
-use stonechat_client::{Client, ClientError, Event, Handle, KeyChoice, ServerUrl, Target};
+use stonechat_client::{Client, ClientError, Event, Handle, KeyChoice, Lock, ServerUrl, Target};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -233,6 +233,7 @@ impl Shell {
                 }
             }
             Some(Event::Refused { what, .. }) => self.news(News::Said(what)),
+            Some(Event::Alarm(_)) => self.stale = true,
             None => self.news(News::Connection(Connection::Offline("Stonechat has stopped; start it again".into()))),
         }
     }
@@ -257,6 +258,7 @@ impl Shell {
             let read = async {
                 found.push(News::Conversations(client.conversations().await?));
                 found.push(News::Requests(client.requests().await?));
+                found.push(News::Alarms(client.alarms().await?));
                 if let Some((conversation, limit)) = open {
                     let messages = client.messages(conversation, None, limit).await?;
                     found.push(News::Messages { conversation, messages, limit });
@@ -349,6 +351,22 @@ async fn perform(client: &Client, action: Action) -> Result<Option<News>, Client
         Action::Leave(group) => {
             client.leave(group).await?;
             None
+        }
+        Action::Why(conversation) => {
+            let why = client.why(&Target::Conversation(conversation)).await?;
+            let title = match why.lock {
+                Lock::Closed => "Why is this lock closed?",
+                Lock::Open(_) => "Why is this lock open?",
+            };
+            Some(News::Why { title: title.to_owned(), lines: crate::trust::why_lines(&why) })
+        }
+        Action::Revoke(device) => {
+            client.revoke_device(device).await?;
+            Some(News::Said("Revoked.".into()))
+        }
+        Action::Dismiss(alarm) => {
+            client.dismiss_alarm(alarm).await?;
+            Some(News::Alarms(client.alarms().await?))
         }
         Action::Send { .. } | Action::SignUp { .. } | Action::Quit => None,
     })

@@ -8,7 +8,9 @@ mod keys;
 
 use std::collections::BTreeMap;
 
-use stonechat_client::{ContactRequest, Conversation, ConversationId, Handle, Me, Message, MessageId, Role, Target};
+use stonechat_client::{
+    Alarm, AlarmId, ContactRequest, Conversation, ConversationId, DeviceId, Handle, Me, Message, MessageId, Role, Target,
+};
 
 use super::editor::Editor;
 
@@ -37,6 +39,12 @@ pub(crate) enum Action {
     Rename { group: ConversationId, name: String },
     /// Leave a group.
     Leave(ConversationId),
+    /// Explain a lock.
+    Why(ConversationId),
+    /// Take a device out of this account.
+    Revoke(DeviceId),
+    /// Put an alarm away.
+    Dismiss(AlarmId),
     /// Make an account.
     SignUp { handle: Handle, server: String },
     /// The end.
@@ -66,6 +74,10 @@ pub(crate) enum News {
     Unsent { to: Target, text: String, why: String },
     /// Something to tell.
     Said(String),
+    /// Everything alarming that was found.
+    Alarms(Vec<Alarm>),
+    /// Why a lock is what it is.
+    Why { title: String, lines: Vec<String> },
     /// The account was made.
     SignedUp { me: Me, words: Vec<String> },
     /// It was not.
@@ -126,6 +138,10 @@ pub(crate) enum Dialog {
     Form(Form),
     /// Who is in the open conversation.
     Members { conversation: ConversationId, at: usize },
+    /// Something to read, from a line on.
+    Text { title: String, lines: Vec<String>, at: usize },
+    /// The alarms that stand, one at a time.
+    Alarms { at: usize },
     /// Are you sure?
     Confirm { question: String, then: Action },
     /// The recovery words, until one of them was typed.
@@ -182,6 +198,8 @@ pub(crate) struct App {
     pub connection: Connection,
     pub conversations: Vec<Conversation>,
     pub requests: Vec<ContactRequest>,
+    /// Those that stand.
+    pub alarms: Vec<Alarm>,
     pub selected: Option<Entry>,
     pub request_at: usize,
     pub open: Open,
@@ -257,6 +275,13 @@ impl App {
             }
             News::Messages { .. } => {}
             News::Message(message) => return self.took_message(message),
+            News::Alarms(alarms) => {
+                self.alarms = alarms.into_iter().filter(|alarm| !alarm.dismissed).collect();
+                if self.alarms.is_empty() && matches!(self.dialog, Some(Dialog::Alarms { .. })) {
+                    self.dialog = None;
+                }
+            }
+            News::Why { title, lines } => self.dialog = Some(Dialog::Text { title, lines, at: 0 }),
             News::Connection(connection) => self.connection = connection,
             News::Opened(id) => return self.show(Open::Conversation(id)),
             News::Reached { person, conversation } if self.open == Open::Person(person.clone()) => {

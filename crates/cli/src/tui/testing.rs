@@ -45,7 +45,7 @@ pub(crate) fn message(conversation: u8, id: u8, from: &str, text: &str) -> Messa
 }
 
 pub(crate) fn member(name: &str, role: Role) -> Member {
-    Member { account: account(name), handle: handle(name), role, devices: 1 }
+    Member { account: account(name), handle: handle(name), role, devices: 1, compared: false }
 }
 
 pub(crate) fn dm(n: u8, with: &str, unread: u64) -> Conversation {
@@ -59,6 +59,7 @@ pub(crate) fn dm(n: u8, with: &str, unread: u64) -> Conversation {
         lock: Lock::Closed,
         notice: None,
         active: true,
+        compared: false,
     }
 }
 
@@ -78,5 +79,6 @@ pub(crate) fn request(from: &str) -> ContactRequest {
         conversation: conversation_id(99),
         is_group: false,
         at: Timestamp(START_MS),
+        started_over: false,
     }
 }

@@ -153,8 +153,13 @@ impl View<'_> {
         let unread = if conversation.unread > 0 { format!("{} ", conversation.unread) } else { String::new() };
         let lock = self.lock(&conversation.lock);
         let title = one_line(&conversation.title);
-        let title = fit(&title, width.saturating_sub(cells(&unread) + cells(lock) + 4));
-        two_ends(&format!("{mark}{lock} {title}"), unread.trim_end(), width)
+        let verified = match (conversation.compared, self.theme.unicode) {
+            (true, true) => " ✓",
+            (true, false) => " ok",
+            (false, _) => "",
+        };
+        let title = fit(&title, width.saturating_sub(cells(&unread) + cells(lock) + cells(verified) + 4));
+        two_ends(&format!("{mark}{lock} {title}{verified}"), unread.trim_end(), width)
     }
 
     // What is open
@@ -328,13 +333,27 @@ impl View<'_> {
         let previous = before.map(|m| (m, time::local(m.sent_at, &self.clock.zone)));
         let same_day = previous.as_ref().is_some_and(|(_, then)| then.date() == at.date());
         let near = |m: &Message| message.sent_at.0.abs_diff(m.sent_at.0) < GROUPED_WITHIN_MS;
-        let grouped = same_day && previous.as_ref().is_some_and(|(m, _)| m.sender == message.sender && near(m));
+        let grouped = same_day && previous.as_ref().is_some_and(|(m, _)| m.sender == message.sender && near(m) && !matches!(m.body, Body::Notice(_)));
         let mut lines = Vec::new();
         if !same_day {
             let day = format!(" {} ", day_name(at.date(), self.clock.today));
             let line = if self.theme.unicode { "─" } else { "-" };
             let side = width.saturating_sub(cells(&day)) / 2;
             lines.push(Line::styled(format!("{}{day}{}", line.repeat(side), line.repeat(side)), self.dim()));
+        }
+        if let Body::Notice(notice) = &message.body {
+            let style = if notice.is_loud() {
+                self.tinted(Color::Red).add_modifier(Modifier::BOLD)
+            } else {
+                self.dim()
+            };
+            if same_day {
+                lines.push(Line::default());
+            }
+            let (body, body_width) = (notice.to_string(), width.saturating_sub(3));
+            let rows = text::wrap(&body, body_width).into_iter();
+            lines.extend(rows.map(|range| Line::styled(format!("   {}", body[range].trim_end()), style)));
+            return lines;
         }
         let own = app.me.as_ref().is_some_and(|me| me.account == message.sender);
         if !grouped {
@@ -391,6 +410,11 @@ impl View<'_> {
         let state = if self.theme.unicode { state } else { state.replace('—', "-").replace('…', "...") };
         let status = match &app.said {
             Some(said) => Line::styled(fit(&format!(" {}", one_line(said)), width).into_owned(), self.strong()),
+            None if !app.alarms.is_empty() => {
+                let alarm = format!(" ALARM (F3): {}", one_line(&app.alarms[0].what));
+                let style = self.tinted(Color::Red).add_modifier(Modifier::BOLD | Modifier::REVERSED);
+                Line::styled(fit(&alarm, width).into_owned(), style)
+            }
             None => Line::styled(fit(&format!(" {state}"), width).into_owned(), style),
         };
         let keys = match (app.focus, &app.open) {
@@ -407,7 +431,7 @@ impl View<'_> {
         if area.height >= 2 {
             frame.render_widget(Paragraph::new(vec![status, keys]), area);
         } else {
-            let quiet = app.said.is_none() && app.connection == Connection::Online;
+            let quiet = app.said.is_none() && app.alarms.is_empty() && app.connection == Connection::Online;
             frame.render_widget(if quiet { keys } else { status }, area);
         }
     }

@@ -17,6 +17,12 @@ impl App {
         match key.code {
             KeyCode::Char('c' | 'q') if ctrl => vec![Action::Quit],
             KeyCode::F(1) => self.ask(Dialog::Help),
+            KeyCode::F(2) => match (&self.open, self.selected) {
+                (Open::Conversation(id), _) => vec![Action::Why(*id)],
+                (_, Some(Entry::Conversation(id))) => vec![Action::Why(id)],
+                _ => Vec::new(),
+            },
+            KeyCode::F(3) if !self.alarms.is_empty() => self.ask(Dialog::Alarms { at: 0 }),
             KeyCode::Char('n') if ctrl => self.step(1, true),
             KeyCode::Char('p') if ctrl => self.step(-1, true),
             KeyCode::PageUp => self.scroll_by(self.page.saturating_sub(1).max(1), true),
@@ -202,6 +208,15 @@ impl App {
             Dialog::Words { words, ask, answer, warned, .. } => self.words_key(key, ctrl_c, words, ask, answer, warned),
             _ if ctrl_c => vec![Action::Quit],
             Dialog::Help => Vec::new(),
+            Dialog::Text { title, lines, at } => match key.code {
+                KeyCode::Down | KeyCode::Char('j') => {
+                    let at = (at + 1).min(lines.len().saturating_sub(1));
+                    self.ask(Dialog::Text { title, lines, at })
+                }
+                KeyCode::Up | KeyCode::Char('k') => self.ask(Dialog::Text { title, lines, at: at.saturating_sub(1) }),
+                _ => Vec::new(),
+            },
+            Dialog::Alarms { at } => self.alarms_key(key, at),
             Dialog::Form(form) => self.form_key(key, form),
             Dialog::Members { conversation, at } => self.members_key(key, conversation, at),
             Dialog::Confirm { question, then } => match key.code {
@@ -209,6 +224,25 @@ impl App {
                 KeyCode::Char('n' | 'N') | KeyCode::Esc => Vec::new(),
                 _ => self.ask(Dialog::Confirm { question, then }),
             },
+        }
+    }
+
+    fn alarms_key(&mut self, key: KeyEvent, at: usize) -> Vec<Action> {
+        let Some(alarm) = self.alarms.get(at) else { return Vec::new() };
+        match (key.code, alarm.device) {
+            (KeyCode::Char('x'), Some(device)) => {
+                let question =
+                    format!("Take the device {device} out of your account? It reads nothing new, and cannot come back.");
+                self.ask(Dialog::Confirm { question, then: Action::Revoke(device) })
+            }
+            (KeyCode::Char('d'), _) => {
+                let question = "Is this settled? The alarm is put away; its evidence stays.".to_owned();
+                let then = Action::Dismiss(alarm.id);
+                self.ask(Dialog::Confirm { question, then })
+            }
+            (KeyCode::Down | KeyCode::Char('j'), _) => self.ask(Dialog::Alarms { at: (at + 1) % self.alarms.len() }),
+            (KeyCode::Up | KeyCode::Char('k'), _) => self.ask(Dialog::Alarms { at: at.saturating_sub(1) }),
+            _ => Vec::new(),
         }
     }
 

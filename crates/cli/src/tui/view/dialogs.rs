@@ -28,6 +28,30 @@ impl View<'_> {
                 ),
                 None => return,
             },
+            Some(Dialog::Text { title, lines, at }) => {
+                let room = usize::from(area.height).saturating_sub(4).max(1);
+                let all: Vec<_> = lines.iter().flat_map(|line| self.wrapped(line, wide.min(72), Style::new())).collect();
+                let first = (*at).min(all.len().saturating_sub(room));
+                let mut shown: Vec<_> = all.into_iter().skip(first).take(room).collect();
+                shown.push(Line::styled("j k scroll   Esc back", self.dim()));
+                (title.as_str(), shown)
+            }
+            Some(Dialog::Alarms { at }) => {
+                let Some(alarm) = app.alarms.get(*at) else { return };
+                let warn = self.tinted(Color::Red).add_modifier(Modifier::BOLD);
+                let mut lines = self.wrapped(&alarm.what, wide.min(60), warn);
+                let revoke = if alarm.device.is_some() { "x revoke the device   " } else { "" };
+                if alarm.evidence.is_some() {
+                    lines.extend(self.wrapped(
+                        "The evidence is in the folder of this account; stonechat alarms says where.",
+                        wide.min(60),
+                        self.dim(),
+                    ));
+                }
+                let keys = format!("{} of {}   {revoke}d settled   Esc back", at + 1, app.alarms.len());
+                lines.extend([Line::default(), Line::styled(keys, self.dim())]);
+                ("Alarm", lines)
+            }
             Some(Dialog::Confirm { question, .. }) => {
                 let mut lines = self.wrapped(question, wide.min(60), Style::new());
                 lines.extend([Line::default(), Line::styled("y yes   n no", self.dim())]);
@@ -225,6 +249,7 @@ const HELP: &[(&str, &str)] = &[
     ("n   g", "new message, new group"),
     ("r", "requests: a accept, d decline"),
     ("m or Ctrl-G", "members of the conversation"),
+    ("F2   F3", "why this lock?  what alarms stand?"),
     ("Enter", "send; Alt-Enter for a new line"),
     ("PgUp PgDn", "scroll through the messages"),
     ("Ctrl-W Ctrl-U", "delete the word, the line"),
