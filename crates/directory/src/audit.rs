@@ -203,6 +203,3 @@ fn missing() -> AzksElement {
 fn bit(label: &NodeLabel, at: u32) -> bool {
     label.label_val[(at / 8) as usize] >> (7 - at % 8) & 1 == 1
 }
-
-#[cfg(test)]
-mod tests;

@@ -473,6 +473,3 @@ fn malformed(cause: &str) -> EvidenceError {
 
 /// An evidence file: two look-ups and an account log, in base64.
 const EVIDENCE_BYTES_MAX: usize = 4 << 20;
-
-#[cfg(test)]
-mod tests;

@@ -168,6 +168,3 @@ pub const HEARTBEAT_SECS: u64 = 3_600;
 pub const STALE_SECS: u64 = 3 * HEARTBEAT_SECS;
 /// How far clocks may be apart.
 pub const CLOCK_ERROR_SECS: u64 = 600;
-
-#[cfg(test)]
-mod tests;

@@ -273,6 +273,3 @@ fn log_head(value: &[u8]) -> Option<LogHead> {
 fn account_id(value: &[u8]) -> Option<AccountId> {
     value.try_into().ok().map(AccountId)
 }
-
-#[cfg(test)]
-pub(crate) mod tests;
