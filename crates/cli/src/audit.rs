@@ -54,7 +54,8 @@ fn audit(out: Output, server: &str, args: &AuditArgs) -> Result<(), Failure> {
         Some(file) => fs::read(file).map_err(|error| unreadable(file, &error))?,
         None => source.get("policy", DIRECTORY_POLICY_BYTES_MAX).map_err(offline)?,
     };
-    let policy = DirectoryPolicy::from_json(&policy).map_err(|error| Failure::input("bad_policy", error.to_string()))?;
+    let policy =
+        DirectoryPolicy::from_json(&policy).map_err(|error| Failure::input("bad_policy", error.to_string()))?;
     let checkpoint = source.get("checkpoint", CHECKPOINT_BYTES_MAX).map_err(offline)?;
     let malformed = |error: &dyn std::fmt::Display| Failure::new("bad_checkpoint", Exit::Refused, error.to_string());
     let note = SignedNote::parse(&checkpoint).map_err(|error| malformed(&error))?;
@@ -137,7 +138,9 @@ fn accuse(args: &AuditArgs, what: &str, evidence: &Evidence) -> Failure {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let file = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("stonechat-evidence-{now}.json")));
     let kept = match fs::write(&file, evidence.to_json()) {
-        Ok(()) => format!("The evidence is in {}; anybody can check it with `stonechat audit --evidence`", file.display()),
+        Ok(()) => {
+            format!("The evidence is in {}; anybody can check it with `stonechat audit --evidence`", file.display())
+        }
         Err(error) => format!("The evidence could not be written to {}: {error}", file.display()),
     };
     let message = format!("THE DIRECTORY CONTRADICTS ITSELF: {what}. {kept}");
@@ -148,6 +151,7 @@ fn unreadable(file: &Path, error: &std::io::Error) -> Failure {
     Failure::input("unreadable", format!("cannot read {}: {error}", file.display()))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
 fn offline(cause: String) -> Failure {
     Failure::new("directory_unreachable", Exit::Offline, format!("the directory cannot be fetched: {cause}"))
 }
@@ -221,7 +225,12 @@ impl Source for HttpSource {
         }
         let mut bytes = Vec::new();
         let limit = bytes_max as u64 + 1;
-        answer.into_body().into_reader().take(limit).read_to_end(&mut bytes).map_err(|error| format!("{url}: {error}"))?;
+        answer
+            .into_body()
+            .into_reader()
+            .take(limit)
+            .read_to_end(&mut bytes)
+            .map_err(|error| format!("{url}: {error}"))?;
         if bytes.len() > bytes_max {
             return Err(format!("{url} is longer than {bytes_max} bytes"));
         }

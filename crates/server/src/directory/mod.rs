@@ -646,7 +646,6 @@ fn read_record(leaf: &[u8]) -> Result<DirectoryRecord, DirectoryError> {
     decode(leaf).map_err(|_| damaged("a record cannot be read"))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
 fn akd_failed(error: AkdError) -> DirectoryError {
     match error {
         AkdError::Storage(AkdStorageError::Connection(cause)) => {

@@ -142,7 +142,6 @@ impl<S: KeyedLog> Services<S> {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
 fn directory_failed(error: DirectoryError) -> Failure {
     match error {
         DirectoryError::Unpublished => retry_later(ErrorCode::Unpublished, 1),
