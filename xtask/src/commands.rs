@@ -16,11 +16,18 @@ struct Bench {
     cargo: &'static [&'static str],
 }
 
-const BENCHES: &[Bench] = &[Bench {
-    name: "store",
-    what: "durable appends a second of the store alone, and the disk's own group-committed fsync",
-    cargo: &["bench", "-p", "stonechat-server", "--bench", "store", "--"],
-}];
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "store",
+        what: "durable appends a second of the store alone, and the disk's own group-committed fsync",
+        cargo: &["bench", "-p", "stonechat-server", "--bench", "store", "--"],
+    },
+    Bench {
+        name: "directory",
+        what: "publishing the directory, look-up proofs and their verification, auditing its history",
+        cargo: &["bench", "-p", "stonechat-server", "--bench", "directory", "--"],
+    },
+];
 
 pub(crate) fn sim(layout: &Layout, seeds: &Range<u64>, steps: Option<u64>) -> Result<()> {
     run(&mut sim_command(layout, seeds, steps), "A seed that fails is replayed with `cargo xtask sim --seed N`.")
@@ -71,7 +78,18 @@ pub(crate) fn bench(layout: &Layout, name: Option<&str>, args: &[OsString]) -> R
 }
 
 pub(crate) fn vectors(layout: &Layout) -> Result<()> {
-    let mut command = layout.cargo(["test", "-p", "stonechat-wire", "--test", "vectors"]);
+    let mut command = layout.cargo([
+        "test",
+        "-p",
+        "stonechat-wire",
+        "-p",
+        "stonechat-directory",
+        "--test",
+        "vectors",
+        "--test",
+        "directory",
+        "vectors_are_what_the_code_makes",
+    ]);
     run(
         command.env("UPDATE_VECTORS", "1"),
         "The vectors may be half written: `git checkout vectors` brings the old ones back.",

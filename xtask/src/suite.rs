@@ -94,6 +94,19 @@ pub(crate) fn run(layout: &Layout, fast: bool) -> Result<bool> {
     Ok(failure.is_none())
 }
 
+/// The directory's vectors, verified by a program in another language that shares nothing with ours.
+fn second_verifier(layout: &Layout) -> Action {
+    let python = |arg: &str| {
+        let mut command = Command::new("python3");
+        command.arg(arg).current_dir(&layout.root);
+        command
+    };
+    match python("--version").output() {
+        Ok(found) if found.status.success() => Action::Run(python("tests/directory/verify.py")),
+        _ => Action::Skip("python3 is not installed".to_owned()),
+    }
+}
+
 /// Every check, in the order in which a mistake is cheapest to learn about.
 fn steps(layout: &Layout, fast: bool) -> Vec<Step> {
     let cargo = |args: &str| Action::Run(layout.cargo(args.split_whitespace()));
@@ -115,6 +128,7 @@ fn steps(layout: &Layout, fast: bool) -> Vec<Step> {
         // Some tests run the programs: they are built before, under no test's time limit.
         Step { name: "programs", action: cargo("build --workspace --bins --examples") },
         Step { name: "tests", action: tests },
+        Step { name: "second verifier", action: second_verifier(layout) },
         Step { name: "doctests", action: slow(&|| cargo("test --doc --workspace")) },
         Step { name: "simulation", action: slow(&|| Action::Run(sim_command(layout, &SEEDS, None))) },
         Step { name: "dependencies", action: bans },

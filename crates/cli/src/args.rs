@@ -38,6 +38,9 @@ pub(crate) enum Command {
         /// Ask for a passphrase that protects the account's files (or set STONECHAT_PASSPHRASE)
         #[arg(long)]
         passphrase: bool,
+        /// The directory's policy, as the operator publishes it; without it, the one that the server gives out is pinned
+        #[arg(long, value_name = "FILE")]
+        directory_policy: Option<PathBuf>,
     },
     /// Who you are here
     Whoami,
@@ -224,6 +227,7 @@ mod tests {
         for line in [
             "",
             "--home /tmp/a signup @alice --server http://127.0.0.1:1",
+            "signup @alice --server http://127.0.0.1:1 --directory-policy policy.json",
             "whoami --json",
             "--json conversations",
             "requests",

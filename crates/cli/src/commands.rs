@@ -36,8 +36,8 @@ pub(crate) struct Context {
 /// # Errors
 /// [`Failure`]; what it says was not done, was not.
 pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
-    if let Command::Signup { handle, server, passphrase } = command {
-        return sign_up(context, &handle, &server, passphrase).await;
+    if let Command::Signup { handle, server, passphrase, directory_policy } = command {
+        return sign_up(context, &handle, &server, passphrase, directory_policy.as_deref()).await;
     }
     // What is wrong with the words themselves is said before anything is opened.
     let command = Checked::new(command)?;
@@ -79,7 +79,15 @@ async fn prompt(question: &'static str) -> Result<String, Failure> {
     Ok(asked.map_err(std::io::Error::other)??)
 }
 
-async fn sign_up(context: &Context, handle: &str, server: &str, ask: bool) -> Result<(), Failure> {
+async fn sign_up(
+    context: &Context,
+    handle: &str,
+    server: &str,
+    ask: bool,
+    policy: Option<&Path>,
+) -> Result<(), Failure> {
+    // Before anything is made.
+    let policy = policy.map(read_policy).transpose()?;
     let handle = parse_handle(handle)?;
     let server: ServerUrl = server.parse().map_err(|error| Failure::input("bad_address", format!("{error}")))?;
     let key = match passphrase_of_environment() {
@@ -108,8 +116,25 @@ async fn sign_up(context: &Context, handle: &str, server: &str, ask: bool) -> Re
     settle(&client).await;
     let signed_up = SignedUp::new(&me, phrase.danger_words());
     let printed = context.out.print(&signed_up, || signed_up.human(&me, client.key_source()));
+    // After the words were shown, whatever comes of it.
+    if let Some(policy) = policy
+        && !client.pin_directory_policy(&policy).await?
+    {
+        let message = "ALARM: the server gives out another directory policy than the one in the file. The file's is pinned; \
+                       nobody can be checked until the server follows it.";
+        context.out.notice("alarm", message);
+    }
     client.shutdown().await;
     Ok(printed?)
+}
+
+fn read_policy(path: &Path) -> Result<Vec<u8>, Failure> {
+    let unreadable = |error: &dyn std::fmt::Display| {
+        Failure::input("bad_policy", format!("{} cannot be used: {error}; nothing was done", path.display()))
+    };
+    let json = std::fs::read(path).map_err(|error| unreadable(&error))?;
+    stonechat_directory::DirectoryPolicy::from_json(&json).map_err(|error| unreadable(&error))?;
+    Ok(json)
 }
 
 /// A command whose words are in order.

@@ -9,7 +9,6 @@ use stonechat_wire::{DeviceId, Handle};
 
 use crate::client::Client;
 use crate::error::ClientError;
-use crate::home::write_private;
 
 impl Client {
     /// What this account and another compare, by voice or by camera. Looks the other one up where nobody here knows them.
@@ -76,6 +75,21 @@ impl Client {
         self.command(Command::DismissAlarm { alarm }, self.patience()).await.map(drop)
     }
 
+    /// Pins the directory's policy (JSON, as the operator publishes it), in place of the one that the server gave out.
+    /// Returns whether that was the same. Best right after sign-up.
+    ///
+    /// # Errors
+    /// [`CommandError::Invalid`] when it is not a policy, and as for [`Client::me`].
+    pub async fn pin_directory_policy(&self, json: &[u8]) -> Result<bool, ClientError> {
+        let change = stonechat_core::pin_policy(json)
+            .map_err(|error| ClientError::Command(CommandError::Invalid(error.to_string())))?;
+        let pin = move |vault: &mut crate::vault::SqliteVault| {
+            let same = trust::pinned_policy(&*vault).ok().flatten().is_none_or(|old| Some(old) == change.value);
+            vault.commit(&[change]).map(|()| same)
+        };
+        Ok(self.job(pin).await??)
+    }
+
     /// Where the evidence of an alarm lies, if it has any: a file that anybody can check with
     /// `stonechat audit --evidence FILE`. Written again if it is gone.
     ///
@@ -86,16 +100,24 @@ impl Client {
     }
 }
 
+/// In a browser there is no folder: the vault has the evidence, and the page gives it out.
+#[cfg(target_arch = "wasm32")]
+pub(crate) fn keep_evidence(_: &Path, _: &Alarm) -> Result<Option<PathBuf>, std::io::Error> {
+    Ok(None)
+}
+
 /// Writes the evidence of an alarm into the home, once.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn keep_evidence(home: &Path, alarm: &Alarm) -> Result<Option<PathBuf>, std::io::Error> {
     let Some(evidence) = &alarm.evidence else { return Ok(None) };
     let dir = home.join(EVIDENCE_DIR);
     std::fs::create_dir_all(&dir)?;
     let path = dir.join(format!("{}-{}.json", alarm.kind.name(), alarm.id));
     if !path.exists() {
-        write_private(&path, evidence.as_bytes())?;
+        crate::home::write_private(&path, evidence.as_bytes())?;
     }
     Ok(Some(path))
 }
 
+#[cfg(not(target_arch = "wasm32"))]
 const EVIDENCE_DIR: &str = "evidence";

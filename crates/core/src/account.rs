@@ -14,7 +14,7 @@ use crate::CoreError;
 use crate::api::Me;
 use crate::content::Notice;
 use crate::keys::{self, DeviceSecrets};
-use crate::records::{ContactRecord, ME, MeRecord, Read, Write, check_key, handle_key};
+use crate::records::{ContactRecord, ME, MeRecord, POLICY, Read, Write, check_key, handle_key};
 use crate::step::Ctx;
 use crate::vault::{Change, Table, Txn, VaultError, VaultRead};
 
@@ -37,6 +37,15 @@ pub enum SignUpError {
     /// The vault failed.
     #[error(transparent)]
     Vault(#[from] VaultError),
+}
+
+/// Pins a directory's policy, as JSON, before any server could name another: commit the change with the account.
+///
+/// # Errors
+/// [`stonechat_directory::PolicyError`] when it is not a policy.
+pub fn pin_policy(json: &[u8]) -> Result<Change, stonechat_directory::PolicyError> {
+    let policy = stonechat_directory::DirectoryPolicy::from_json(json)?;
+    Ok(Change { table: Table::Meta, key: POLICY.to_vec(), value: Some(policy.to_json().into_bytes()) })
 }
 
 /// Makes an account: the keys of its first device, its recovery phrase and entry 0 of its log. An earlier attempt in this

@@ -603,6 +603,11 @@ impl Core {
         };
         let mut proven = BTreeSet::new();
         for account in evidence.accounts.iter() {
+            // One that nobody needs could still be one that some members know otherwise: it would divide them for nothing.
+            let of = account.log.0.first().map(|entry| AccountId(entry.hash()));
+            if !changes.adds.iter().any(|added| Some(added.leaf.identity.account) == of) {
+                return Ok(Err("it brings an account log that it does not need".into()));
+            }
             match self.believe_member(ctx, account)? {
                 Ok(id) => proven.insert(id),
                 Err(why) => return Ok(Err(format!("an account that it brings: {why}"))),

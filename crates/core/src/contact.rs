@@ -21,15 +21,17 @@ use crate::mls::{self, Group, LeafIdentity, Mls};
 use crate::policy::GroupState;
 use crate::records::{
     BlobRecord, EnvelopeRecord, Head, Info, Intent, KeyPackageRecord, Phase, Read, RequestRecord, WelcomeRecord, Write,
-    chunk_key, commit_key, direct_key, info_key, out_key,
+    chunk_key, commit_key, direct_key, info_key, out_key, proof_key,
 };
 use crate::session::{Pending, mls_bug};
 use crate::step::Ctx;
 use crate::vault::Table;
 use crate::{Core, CoreError};
 
-/// A welcome up to this size travels in the envelope; a larger one in a blob.
-const INLINE_WELCOME_BYTES_MAX: usize = 32 * 1024;
+/// A welcome is sent in the envelope if it has, with what the sender says of itself, at most so many bytes; a larger one in a
+/// blob.
+const INLINE_SENT_BYTES_MAX: usize = 44 * 1024;
+const _: () = assert!(INLINE_SENT_BYTES_MAX <= envelope::INLINE_WELCOME_BYTES_MAX, "what is sent is accepted");
 /// How many members are asked to help at once.
 const HELPERS_MAX: usize = 8;
 /// How long a device waits before it asks for help again, in seconds.
@@ -49,6 +51,10 @@ impl Core {
         ctx: &mut Ctx<'_>,
         envelopes: &List<Envelope, PAGE_ENTRIES_MAX>,
     ) -> Result<(), CoreError> {
+        if ctx.txn.policy()?.is_none() {
+            self.session.letters_wait = true;
+            return Ok(());
+        }
         for envelope in envelopes.iter() {
             self.session.envelopes_expected = self.session.envelopes_expected.saturating_sub(1);
             if let Err(why) = self.letter(ctx, envelope)? {
@@ -418,7 +424,11 @@ impl Core {
         package: &Bytes<WELCOME_BYTES_MAX>,
         added: &[(AccountId, DeviceId)],
     ) -> Result<(), CoreError> {
-        let (welcome, blob) = if package.len() <= INLINE_WELCOME_BYTES_MAX {
+        let own_bytes = match &self.identity {
+            Some(me) => ctx.txn.get(Table::Meta, &proof_key(&me.account()))?.map_or(0, |proof| proof.len()),
+            None => 0,
+        };
+        let (welcome, blob) = if package.len() + own_bytes <= INLINE_SENT_BYTES_MAX {
             let bytes =
                 Bytes::new(package.to_vec()).map_err(|_| CoreError::Bug("an inline welcome over its bound".into()))?;
             (Welcome::Inline(bytes), None)
@@ -469,8 +479,14 @@ impl Core {
             body,
             proof,
         };
-        let sealed = envelope::seal(ctx.rng, account, keys, &letter, &me.signing)
-            .map_err(|e| CoreError::Bug(format!("sealing a letter: {e}")))?;
+        let sealed = match envelope::seal(ctx.rng, account, keys, &letter, &me.signing) {
+            Ok(sealed) => sealed,
+            // Nothing that trying again would change: an account log that has grown too long, or an inbox key that is none.
+            Err(error) => {
+                ctx.refused(None, format!("{} cannot be written to: {error}", state.handle()));
+                return Ok(());
+            }
+        };
         let record =
             EnvelopeRecord { account, device, sealed: sealed.into_vec(), blob, not_before: Timestamp(0), tries: 0 };
         let key: [u8; 16] = ctx.random();

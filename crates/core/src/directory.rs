@@ -17,7 +17,7 @@ use stonechat_directory::{
 };
 use stonechat_wire::{
     AccountId, AccountLog, AccountProof, AccountState, DeviceId, ErrorCode, Failure, Handle, List, LogHead,
-    ProvenAccount, Request, Seq, Timestamp, TreeProof,
+    ProvenAccount, Request, Seq, SignedHead, Timestamp, TreeProof,
 };
 
 use crate::account::{Learned, learn, remember_handle};
@@ -78,6 +78,14 @@ impl Core {
             return Ok(Belief::Untrusted(why));
         }
         let id = verified.state.id();
+        if source == Source::Member && self.identity.as_ref().is_some_and(|me| me.account() == id) {
+            // Nobody else tells this device what its own account is: the watch looks itself, and raises its alarms.
+            let own = crate::account::known(ctx, &id)?.ok_or_else(|| CoreError::Bug("the own log is missing".into()))?;
+            if verified.state.head().0 > own.head().0 {
+                self.session.watched = false;
+            }
+            return Ok(Belief::Known(own));
+        }
         let before = ctx.txn.contact(&id)?;
         if let Some(why) = self.taken_back(ctx, &policy, &verified, proven, before.as_ref())? {
             return Ok(Belief::Untrusted(why));
@@ -388,7 +396,7 @@ impl Core {
                 let claimed = Some(state.id());
                 return self.settle_claims(ctx, handle, claimed);
             }
-            Belief::Later(why) => return self.look_up_later(ctx, handle, &why),
+            Belief::Later(why) => return self.look_up_later(ctx, handle, &why, true),
             Belief::Untrusted(why) => why,
         };
         self.settle_claims(ctx, handle, None)?;
@@ -399,7 +407,14 @@ impl Core {
     }
 
     /// Whose a handle is can be told later. Commands wait, but not for ever.
-    pub(crate) fn look_up_later(&mut self, ctx: &mut Ctx<'_>, handle: &Handle, why: &str) -> Result<(), CoreError> {
+    /// `answered`: the directory did answer, and not well enough.
+    pub(crate) fn look_up_later(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        handle: &Handle,
+        why: &str,
+        answered: bool,
+    ) -> Result<(), CoreError> {
         let (at, tries) = self.session.look_up_again.entry(handle.clone()).or_insert((ctx.now, 0));
         *tries += 1;
         *at = ctx.now.plus_secs(backoff_secs(*tries));
@@ -408,6 +423,9 @@ impl Core {
         if tries >= LOOK_UP_TRIES {
             for waiting in self.take_waiting(handle) {
                 ctx.finish(waiting.command(), Err(CommandError::Directory(why.to_owned())));
+            }
+            if !answered {
+                return Ok(());
             }
             let what = format!(
                 "The directory shows no state that enough of its witnesses confirm ({why}). Nobody new can be written to \
@@ -538,6 +556,7 @@ impl Core {
             record.not_before = ctx.now.plus_secs(FAILED_AGAIN_SECS);
             ctx.txn.save(Table::Meta, &key, &record);
             let evidence = ctx.txn.policy()?.map(|policy| Evidence::heads(&policy, newest, head, proof));
+            self.ask(ctx, Link::Anonymous, Request::GetHead, Pending::Head);
             return self.forked(ctx, head, evidence);
         }
         ctx.txn.delete(Table::Meta, key);
@@ -556,6 +575,19 @@ impl Core {
             self.settle_contact(ctx, &id)?;
         }
         Ok(())
+    }
+
+    /// The server's newest head, asked for after it could not connect two: with luck of the same size as one of them, which
+    /// proves the fork; and what others are told from here on.
+    pub(crate) fn head_answered(&mut self, ctx: &mut Ctx<'_>, signed: &SignedHead) -> Result<(), CoreError> {
+        let Some(policy) = ctx.txn.policy()? else { return Ok(()) };
+        match Head::verify(&policy, signed) {
+            Ok(head) => self.see_head(ctx, &policy, head.seen()).map(drop),
+            Err(error) => {
+                ctx.refused(None, format!("a head of the directory was thrown away: {error}"));
+                Ok(())
+            }
+        }
     }
 
     pub(crate) fn consistency_refused(
@@ -578,6 +610,7 @@ impl Core {
         if give_up {
             let evidence =
                 ctx.txn.policy()?.map(|policy| Evidence::heads(&policy, newest, head, &TreeProof::default()));
+            self.ask(ctx, Link::Anonymous, Request::GetHead, Pending::Head);
             return self.forked(ctx, head, evidence);
         }
         Ok(())
@@ -618,6 +651,14 @@ impl Core {
         if familiar || ctx.txn.pending_heads()?.len() < HEADS_MAX {
             self.see_head(ctx, &policy, seen)?;
         }
+        if self.identity.as_ref().is_some_and(|me| me.account() == member) {
+            // Another device of this account: the own watch looks, on the connection that may name the account.
+            let own = ctx.txn.contact(&member)?.map_or(0, |contact| contact.log.0.len() as u64);
+            if told.own.length > own {
+                self.session.watched = false;
+            }
+            return Ok(());
+        }
         let Some(mut contact) = ctx.txn.contact(&member)? else { return Ok(()) };
         let known = contact.log.0.len() as u64;
         let mine = usize::try_from(told.own.length.saturating_sub(1)).ok().and_then(|at| contact.log.0.get(at));
@@ -652,7 +693,13 @@ impl Core {
         };
         match ctx.txn.policy()? {
             // Trust on first use, once and for all.
-            None => ctx.txn.put(Table::Meta, POLICY, offered.to_json().into_bytes()),
+            None => {
+                ctx.txn.put(Table::Meta, POLICY, offered.to_json().into_bytes());
+                if std::mem::take(&mut self.session.letters_wait) {
+                    // They are pushed again after the next log-in, and now they can be judged.
+                    ctx.disconnect(Link::Device);
+                }
+            }
             Some(pinned) if pinned == offered => {}
             Some(_) => {
                 let what = "The server gives out another directory policy than the one that was pinned when this account was \

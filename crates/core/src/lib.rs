@@ -39,7 +39,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand_core::CryptoRngCore;
 use stonechat_wire::{ConversationId, Timestamp};
 
-pub use account::{SignUp, SignUpError, sign_up};
+pub use account::{SignUp, SignUpError, pin_policy, sign_up};
 pub use own_account::{add_device_entry, own_log};
 pub use api::{
     Alarm, AlarmId, AlarmKind, Check, Command, CommandError, CommandId, ContactRequest, Conversation, Effect, Event, Input,

@@ -8,7 +8,7 @@ use stonechat_directory::proof::{Asked, verify_account, verify_handle};
 use stonechat_directory::{Head, HeadError, PolicyError, ProofError, VerifiedAccount, VerifiedHistory};
 use stonechat_wire::limits::HISTORY_VERSIONS_MAX;
 use stonechat_wire::{
-    AccountHistory, AccountId, AccountLog, DeviceId, DeviceKeys, Failure, List, LogBody, LogEntry, LogHead,
+    AccountHistory, AccountId, AccountLog, DeviceId, DeviceKeys, ErrorCode, Failure, List, LogBody, LogEntry, LogHead,
     ProvenAccount, Request, Signer, Timestamp, decode_canonical,
 };
 
@@ -96,7 +96,9 @@ impl Core {
     }
 
     pub(crate) fn watch_refused(&mut self, ctx: &mut Ctx<'_>, failure: &Failure) -> Result<(), CoreError> {
-        let wait = u64::from(failure.retry_after_secs.unwrap_or(0)).max(AGAIN_SECS);
+        // What was just written is published within a second or two.
+        let least = if failure.code == ErrorCode::Unpublished { 1 } else { AGAIN_SECS };
+        let wait = u64::from(failure.retry_after_secs.unwrap_or(0)).max(least);
         self.session.watch_again = ctx.now.plus_secs(wait);
         self.watched(ctx, false)
     }
@@ -138,7 +140,7 @@ impl Core {
             Err(error) => return self.own_proof_fails(ctx, &error),
         };
         if is_prefix(&said, &own) {
-            self.own_published(ctx, &said, &own, found)?;
+            self.own_published(ctx, &head, &said, &own, found)?;
         } else if found.log.extends(&own) && VerifiedAccount::verify(&policy, Asked::Account(&account), &found.log, &found.proof).is_ok()
         {
             self.own_grew(ctx, &found.log, own.0.len(), device)?;
@@ -165,6 +167,7 @@ impl Core {
     fn own_published(
         &mut self,
         ctx: &mut Ctx<'_>,
+        head: &Head,
         said: &LogHead,
         own: &AccountLog,
         found: &ProvenAccount,
@@ -172,7 +175,9 @@ impl Core {
         let Some(policy) = ctx.txn.policy()? else { return Ok(()) };
         let account = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody watches".into()))?.account();
         let mut record: WatchRecord = ctx.txn.record(Table::Meta, WATCH)?.unwrap_or_default();
-        if said.length < record.published {
+        // An older head may say less; whether it is of one log with the newer one is asked anyway.
+        let newer = ctx.txn.contact(&account)?.and_then(|own| own.checked).is_none_or(|old| head.size() >= old.size);
+        if newer && said.length < record.published {
             let stored = ctx.txn.proof(&account)?;
             let evidence = stored.map(|stored| {
                 let (first, second) = (look_up(&stored.proof), look_up(&found.proof));

@@ -37,6 +37,7 @@ pub(crate) enum Pending {
     LookUp { handle: Handle },
     GetAccount { account: AccountId },
     Consistency { newest: SeenHead, head: SeenHead },
+    Head,
     Policy,
     OwnLookUp,
     OwnHistory,
@@ -92,6 +93,8 @@ pub(crate) struct Session {
     pub watched: bool,
     /// Not before this moment: the next look, while the last one was not good.
     pub watch_again: Timestamp,
+    /// Letters came before the policy that they are judged by.
+    pub letters_wait: bool,
     /// Looks in a row that found too few witnesses.
     pub unwitnessed: u32,
     /// Registration that a person waits for.
@@ -323,6 +326,7 @@ impl Core {
             (Pending::Consistency { newest, head }, Reply::Consistency(proof)) => {
                 self.consistency_answered(ctx, &newest, &head, &proof)?;
             }
+            (Pending::Head, Reply::Head(head)) => self.head_answered(ctx, &head)?,
             (Pending::Policy, Reply::DirectoryPolicy(json)) => self.policy_answered(ctx, &json)?,
             (Pending::OwnLookUp, Reply::Account(found)) => self.own_looked_up(ctx, &found)?,
             (Pending::OwnHistory, Reply::History(history)) => self.own_history(ctx, &history)?,
@@ -386,7 +390,7 @@ impl Core {
             Pending::GetAccount { account } => self.account_refused(ctx, account),
             Pending::Consistency { newest, head } => self.consistency_refused(ctx, &newest, &head, failure)?,
             // A server without a directory: nobody new can be checked, and that is said where it matters.
-            Pending::Policy => {}
+            Pending::Policy | Pending::Head => {}
             Pending::OwnLookUp | Pending::OwnHistory => self.watch_refused(ctx, failure)?,
             Pending::ExtendAccount { command, .. } => {
                 ctx.finish(command, Err(CommandError::Refused(failure.to_string())));
@@ -526,6 +530,7 @@ impl Pending {
             Self::LookUp { .. }
             | Self::GetAccount { .. }
             | Self::Consistency { .. }
+            | Self::Head
             | Self::Policy
             | Self::TakeKeyPackages { .. }
             | Self::CreateConversation(_)

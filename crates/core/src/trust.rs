@@ -6,7 +6,7 @@ use stonechat_directory::{SafetyNumber, ScannedCode, safety};
 use stonechat_wire::{AccountId, AccountState, ConversationId, Handle, LogBody, decode_canonical};
 
 use crate::api::{Alarm, AlarmId, Check, CommandError, Lock, Outcome, OwnDevice, Safety, Why};
-use crate::records::{ALARMS, AlarmRecord, Info, NEWEST, Read, Write};
+use crate::records::{ALARMS, AlarmRecord, Info, NEWEST, POLICY, Read, Write};
 use crate::step::Ctx;
 use crate::vault::{Table, VaultError, VaultRead};
 use crate::{Core, CoreError};
@@ -76,6 +76,14 @@ pub fn alarms(vault: &dyn VaultRead) -> Result<Vec<Alarm>, VaultError> {
     let mut alarms: Vec<_> = records(&vault)?.into_iter().map(|(id, record)| record.public(id)).collect();
     alarms.sort_by_key(|alarm| (alarm.dismissed, std::cmp::Reverse(alarm.at)));
     Ok(alarms)
+}
+
+/// The pinned policy of the directory, as JSON.
+///
+/// # Errors
+/// As for [`why`].
+pub fn pinned_policy(vault: &dyn VaultRead) -> Result<Option<Vec<u8>>, VaultError> {
+    vault.get(Table::Meta, POLICY)
 }
 
 fn records<R: Read + ?Sized>(reader: &R) -> Result<Vec<(AlarmId, AlarmRecord)>, VaultError> {

@@ -9,6 +9,7 @@ use stonechat_wire::{
     AccountId, DeviceId, Handle, Lane, LogBody, LogEntry, LogSignature, Seq, Signer, Timestamp, decode,
 };
 
+use crate::directory::said_of;
 use crate::services::{InboxConfig, drawn, keys, quota_days};
 use crate::store::{Entry as Stored, Key, KeyedLog, StoreError};
 
@@ -25,6 +26,9 @@ pub struct Disclosure {
     pub inbox: DisclosedInbox,
     /// What lies on the server for each device that the account ever had.
     pub devices: Vec<DisclosedDevice>,
+    /// What the directory says of the account and its handle. The log head is public to whoever asks for the account; the
+    /// rest of the public directory names nobody: positions in it come from a secret of the server.
+    pub directory: Vec<DisclosedVersion>,
     /// Tokens drawn, by day (days since 1970-01-01). Not what they were spent on: that cannot be told.
     pub tokens_drawn: Vec<DisclosedQuota>,
     /// What is not above, and why.
@@ -42,6 +46,19 @@ pub struct DisclosedEntry {
     pub signatures: Vec<(String, String)>,
     /// The stored bytes, hex.
     pub bytes: String,
+}
+
+/// One version of what the directory says.
+#[derive(Debug, Serialize)]
+pub struct DisclosedVersion {
+    /// `account` (the head of its log) or `handle` (whose it is).
+    pub label: &'static str,
+    /// Counted from 1.
+    pub version: u64,
+    /// The epoch in which it was published; the public log has its time.
+    pub epoch: u64,
+    /// The stored value, hex.
+    pub value: String,
 }
 
 /// An inbox's configuration.
@@ -122,6 +139,11 @@ pub async fn disclose<S: KeyedLog>(store: &S, handle: &Handle) -> Result<Option<
             tokens_drawn.push(DisclosedQuota { day, tokens: drawn(&stored.bytes) });
         }
     }
+    let said = said_of(store, &account, handle).await?;
+    let directory = said
+        .into_iter()
+        .map(|(label, version, epoch, value)| DisclosedVersion { label, version, epoch, value: hex::encode(value) })
+        .collect();
     Ok(Some(Disclosure {
         handle: handle.to_string(),
         account: account.to_string(),
@@ -131,6 +153,7 @@ pub async fn disclose<S: KeyedLog>(store: &S, handle: &Handle) -> Result<Option<
             strangers: config.strangers,
         },
         devices,
+        directory,
         tokens_drawn,
         not_held: NOT_HELD,
     }))
@@ -253,6 +276,10 @@ impl Disclosure {
         writeln!(out, "\ninbox: strangers {strangers} write")?;
         for hash in &self.inbox.contact_capability_hashes {
             writeln!(out, "  contact capability with hash {hash}")?;
+        }
+        for version in &self.directory {
+            let DisclosedVersion { label, version, epoch, value } = version;
+            writeln!(out, "  directory: {label}, version {version}, published in epoch {epoch}: {value}")?;
         }
         for device in &self.devices {
             writeln!(out, "\ndevice {}", device.device)?;

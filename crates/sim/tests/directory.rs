@@ -1,5 +1,6 @@
 //! A directory that lies, against real clients: in each case the alarm is raised, its evidence stands up, and no lock is
 //! closed.
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use ed25519_dalek::SigningKey;
 use stonechat_core::vault::MemoryVault;
@@ -232,6 +233,14 @@ fn a_log_that_is_rolled_back_is_proven() {
     world.crash(all[1]);
     world.run_ms(10_000);
     alarm(&world, all[1], AlarmKind::Device);
+    // It goes on, without that entry.
+    for name in ["x1", "x2"] {
+        let entry = impostor(&mut world, name);
+        let now = world.now;
+        world.shadow.as_mut().unwrap().plant(now, &mut world.rng, entry).unwrap();
+        world.publish();
+        world.run_ms(1_000);
+    }
     world.shadow.as_mut().unwrap().victim = Some(all[1]);
     world.crash(all[1]);
     world.run_ms(600_000);

@@ -71,6 +71,45 @@ fn a_direct_message_waits_as_a_request_and_then_both_talk() {
 }
 
 #[test]
+fn two_people_compare_safety_numbers_and_read_why_the_lock_is_closed() {
+    let server = Server::start();
+    let (alice, bob) = friends(&server);
+    let (hers, his) = (&alice.ok(&["safety", "@bob"])[0], &bob.ok(&["safety", "@alice"])[0]);
+    let digits = hers["digits"].as_str().unwrap();
+    assert!(digits.len() == 60 && hers["digits"] == his["digits"] && hers["code"] != his["code"]);
+    assert!(alice.text(&["safety", "@bob"]).contains(&digits[..5]));
+
+    let (exit, code, message) = alice.fails(&["verify", "@bob", &"1".repeat(60)]);
+    assert_eq!((exit, code.as_str()), (5, "mismatch"), "{message}");
+    let (exit, code, _) = alice.fails(&["verify", "@bob", "12345"]);
+    assert_eq!((exit, code.as_str()), (2, "invalid"));
+    assert_eq!(alice.ok(&["conversations"])[0]["verified"], false);
+    assert_eq!(alice.ok(&["verify", "@bob", &digits[..30], &digits[30..]])[0]["verified"], "@bob");
+    assert_eq!(bob.ok(&["verify", "@alice", "--scan", hers["code"].as_str().unwrap()])[0]["verified"], "@alice");
+    assert_eq!(alice.ok(&["conversations"])[0]["verified"], true);
+
+    let why = &alice.ok(&["why", "@bob"])[0];
+    assert_eq!((&why["lock"], &why["verified"][0]), (&"closed".into(), &"@bob".into()));
+    assert!(why["checks"].as_array().unwrap().iter().all(|check| check["holds"] == true), "{why}");
+    assert!(alice.text(&["why", "@bob"]).contains("the directory proved that the handle is this account's"));
+}
+
+#[test]
+fn ones_devices_are_listed_and_neither_this_one_nor_a_strange_one_is_revoked() {
+    let server = Server::start();
+    let alice = server.home("@alice");
+    let devices = alice.ok(&["devices"]);
+    assert!(devices.len() == 1 && devices[0]["this"] == true);
+    let (exit, code, _) = alice.fails(&["device", "revoke", devices[0]["device"].as_str().unwrap()]);
+    assert_eq!((exit, code.as_str()), (2, "this_device"));
+    let (exit, code, _) = alice.fails(&["device", "revoke", &"0".repeat(32)]);
+    assert_eq!((exit, code.as_str()), (4, "unknown_device"));
+    let (exit, code, _) = alice.fails(&["device", "revoke", "phone"]);
+    assert_eq!((exit, code.as_str()), (2, "bad_device"));
+    assert!(alice.ok(&["alarms"]).is_empty());
+}
+
+#[test]
 fn a_declined_request_goes_and_is_gone() {
     let server = Server::start();
     let (alice, bob) = (server.home("@alice"), server.home("@bob"));

@@ -421,7 +421,7 @@ impl<S: KeyedLog> Directory<S> {
     }
 
     /// The newest checkpoint with its cosignatures.
-    pub(crate) fn checkpoint(&self) -> Option<String> {
+    pub fn checkpoint(&self) -> Option<String> {
         Some(self.head()?.note.to_string())
     }
 
@@ -476,7 +476,10 @@ impl<S: KeyedLog> Directory<S> {
     }
 
     /// The append-only proof of an epoch. `None` when there is none.
-    pub(crate) async fn audit_proof(&self, epoch: u64) -> Result<Option<Vec<u8>>, DirectoryError> {
+    ///
+    /// # Errors
+    /// [`DirectoryError`].
+    pub async fn audit_proof(&self, epoch: u64) -> Result<Option<Vec<u8>>, DirectoryError> {
         if self.head().is_none_or(|head| epoch > head.record.epoch) {
             return Ok(None);
         }
@@ -490,12 +493,10 @@ impl<S: KeyedLog> Directory<S> {
     }
 
     /// A tile: the hashes of a level, or for `None` the leaves themselves. `None` when the log has not that many.
-    pub(crate) async fn tile(
-        &self,
-        level: Option<u32>,
-        index: u64,
-        width: u64,
-    ) -> Result<Option<Vec<u8>>, DirectoryError> {
+    ///
+    /// # Errors
+    /// [`DirectoryError`].
+    pub async fn tile(&self, level: Option<u32>, index: u64, width: u64) -> Result<Option<Vec<u8>>, DirectoryError> {
         let Some(head) = self.head() else { return Ok(None) };
         let height = tlog::TILE_HEIGHT * level.unwrap_or(0);
         let have = if height < u64::BITS { head.size >> height } else { 0 };
@@ -574,6 +575,20 @@ impl<S: KeyedLog> Directory<S> {
         };
         self.reader.get_or_try_init(open).await
     }
+}
+
+/// What a store's directory says of an account: label, version, epoch and value, the oldest first. For disclosure.
+pub(crate) async fn said_of<S: KeyedLog>(
+    store: &S,
+    account: &AccountId,
+    handle: &Handle,
+) -> Result<Vec<(&'static str, u64, u64, Vec<u8>)>, StoreError> {
+    let (nodes, mut said) = (Nodes::new(store.clone()), Vec::new());
+    for (name, label) in [("account", account_label(account)), ("handle", handle_label(handle))] {
+        let versions = nodes.versions(&label).await?;
+        said.extend(versions.into_iter().map(|(version, epoch, value)| (name, version, epoch, value)));
+    }
+    Ok(said)
 }
 
 /// What the services know of an account that is to be published.
@@ -673,7 +688,7 @@ fn too_large() -> DirectoryError {
 }
 
 /// Accounts in one epoch; more wait for the next.
-const BATCH_ACCOUNTS_MAX: usize = 4_096;
+const BATCH_ACCOUNTS_MAX: usize = 8_192;
 /// How long a publisher that says nothing keeps its place.
 const LEASE_SECS: u64 = 10;
 const LEASES_KEPT: u64 = 64;

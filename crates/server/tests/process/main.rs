@@ -1,5 +1,6 @@
 //! `stonechatd` as a process: what an operator starts, what clients dial, what a crash leaves.
 
+mod directory;
 mod harness;
 mod hostile;
 mod operator;
