@@ -460,7 +460,7 @@ fn handshake_error(server: &ServerUrl, error: &WsError) -> ConnectError {
                 detail: "it does not speak TLS; perhaps its address starts with http://".into(),
             },
             Some(rustls::Error::InvalidCertificate(why)) => {
-                ConnectError::Tls { host, detail: format!("its certificate is not valid ({why})") }
+                ConnectError::Tls { host, detail: certificate_trouble(why) }
             }
             Some(other) => ConnectError::Tls { host, detail: other.to_string() },
             None if server.tls => ConnectError::Lost { host, detail: error.to_string() },
@@ -471,6 +471,28 @@ fn handshake_error(server: &ServerUrl, error: &WsError) -> ConnectError {
         other => {
             ConnectError::NotStonechat { host, detail: format!("{other}; perhaps its address starts with https://") }
         }
+    }
+}
+
+/// What is wrong with a certificate, and what to do about it.
+fn certificate_trouble(why: &rustls::CertificateError) -> String {
+    use rustls::CertificateError as Why;
+    match why {
+        Why::UnknownIssuer | Why::BadSignature => {
+            "this machine does not trust who issued its certificate: somebody may be in between, or the server has a \
+             certificate of its own making. If it is yours, name your authority's PEM file in the variable SSL_CERT_FILE"
+                .into()
+        }
+        Why::NotValidForName | Why::NotValidForNameContext { .. } => {
+            "its certificate is for another name; check the address".into()
+        }
+        Why::Expired | Why::ExpiredContext { .. } => {
+            "its certificate has expired; check this machine's clock, or tell the server's operator".into()
+        }
+        Why::NotValidYet | Why::NotValidYetContext { .. } => {
+            "its certificate is not valid yet; check this machine's clock".into()
+        }
+        other => format!("its certificate is not valid ({other})"),
     }
 }
 

@@ -83,10 +83,12 @@ impl SqliteVault {
         )?;
         let mut db = Connection::open(path).map_err(fail)?;
         unlock(&db, key).map_err(fail)?;
+        // Before anything is read: SQLite then keeps the index of the -wal in memory, and a full disk can still be read.
+        db.execute_batch("PRAGMA locking_mode = EXCLUSIVE").map_err(fail)?;
         let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail)?;
         db.execute_batch(
-            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-             PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;",
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;
+             PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;",
         )
         .map_err(fail)?;
         match version {

@@ -1,6 +1,8 @@
 //! `stonechatd` as a process: what an operator starts, what clients dial, what a crash leaves.
 
+mod full_disk;
 mod harness;
 mod hostile;
 mod operator;
+mod small_disk;
 mod talk;
