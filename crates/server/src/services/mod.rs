@@ -33,7 +33,7 @@ use stonechat_wire::{
 pub(crate) use session::Principal;
 pub use session::{ConnectionKind, Session};
 pub use tokens::TokenKey;
-pub(crate) use {inbox::InboxConfig, tokens::drawn, tokens::quota_days};
+pub(crate) use {inbox::InboxConfig, tokens::QUOTA_TTL_SECS, tokens::drawn};
 
 use crate::store::{Append, Entry, Expect, Key, KeyedLog, StoreError};
 use accounts::KnownAccount;
