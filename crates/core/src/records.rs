@@ -1,6 +1,6 @@
 //! The core's rows in the vault: one type for each kind of record, and the only place that knows their keys.
 //!
-//! Records are CBOR with integer keys. A record that does not decode means a damaged vault and is an error, never skipped.
+//! Records are a byte for their format and CBOR with integer keys. A record that does not decode means a damaged vault and is an error, never skipped.
 
 use minicbor::{Decode, Encode};
 use stonechat_wire::{
@@ -476,9 +476,21 @@ impl Read for &dyn VaultRead {
     }
 }
 
+/// What every record starts with: the format of what follows. It changes when old records would be misread; the code that
+/// reads them stays.
+const RECORD_FORMAT: u8 = 1;
+
 /// Decodes a record.
 pub(crate) fn parse<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Result<T, VaultError> {
-    decode(bytes).map_err(|_| damaged())
+    match bytes.split_first() {
+        Some((&RECORD_FORMAT, record)) => decode(record).map_err(|_| damaged()),
+        Some((found, _)) => Err(VaultError {
+            detail: format!(
+                "a record has format {found} and this app knows {RECORD_FORMAT}; a newer one wrote it: update"
+            ),
+        }),
+        None => Err(damaged()),
+    }
 }
 
 fn damaged() -> VaultError {
@@ -492,7 +504,7 @@ pub(crate) trait Write {
 
 impl Write for Txn<'_> {
     fn save<T: Encode<()>>(&mut self, table: Table, key: &[u8], record: &T) {
-        self.put(table, key, encode(record));
+        self.put(table, key, [&[RECORD_FORMAT], encode(record).as_slice()].concat());
     }
 }
 
@@ -546,4 +558,33 @@ pub(crate) fn index_key(thread: &[u8; 32], sender: &AccountId, id: &MessageId) -
 
 pub(crate) fn chunk_key(id: &BlobId, chunk: u32) -> Vec<u8> {
     [id.0.as_slice(), &chunk.to_be_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::MemoryVault;
+
+    fn stored(bytes: &[u8]) -> Result<Option<ViewPoint>, VaultError> {
+        let vault = MemoryVault::default();
+        let mut txn = Txn::new(&vault);
+        txn.put(Table::Seen, b"k", bytes);
+        txn.record(Table::Seen, b"k")
+    }
+
+    #[test]
+    fn a_record_says_its_format_and_another_one_is_named() {
+        let record = ViewPoint { seq: Seq(7), hash: [1; 32] };
+        let vault = MemoryVault::default();
+        let mut txn = Txn::new(&vault);
+        txn.save(Table::Seen, b"k", &record);
+        let bytes = txn.get(Table::Seen, b"k").unwrap().unwrap();
+        assert_eq!(bytes[0], 1);
+        assert_eq!(stored(&bytes).unwrap(), Some(record));
+        let newer = stored(&[&[2], &bytes[1..]].concat()).unwrap_err();
+        assert!(newer.detail.contains("format 2") && newer.detail.contains("update"), "{newer}");
+        for damaged in [&[][..], &bytes[..1], &bytes[..20], &[bytes.as_slice(), &[0]].concat()] {
+            assert!(stored(damaged).unwrap_err().detail.contains("does not decode"));
+        }
+    }
 }

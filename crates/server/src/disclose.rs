@@ -170,7 +170,7 @@ pub async fn disclose(store: &SqliteLog, handle: &Handle) -> Result<Option<Discl
         inbox: DisclosedInbox {
             contact_capability_hashes: contacts.iter().map(ToString::to_string).collect(),
             strangers,
-            records: records(config, None),
+            records: records(&config, None),
         },
         devices,
         tokens_drawn,
@@ -180,7 +180,7 @@ pub async fn disclose(store: &SqliteLog, handle: &Handle) -> Result<Option<Discl
 }
 
 async fn device(store: &SqliteLog, account: &AccountId, id: &DeviceId) -> Result<DisclosedDevice, StoreError> {
-    let log = async |key: Key, ttl_secs| Ok::<_, StoreError>(records(store.whole(&key).await?, ttl_secs));
+    let log = async |key: Key, ttl_secs| Ok::<_, StoreError>(records(&store.whole(&key).await?, ttl_secs));
     Ok(DisclosedDevice {
         device: id.to_string(),
         key_packages: log(keys::key_packages(account, id), Some(CONVERSATION_TTL_SECS)).await?,
@@ -190,7 +190,7 @@ async fn device(store: &SqliteLog, account: &AccountId, id: &DeviceId) -> Result
     })
 }
 
-fn records(log: Whole, ttl_secs: Option<u64>) -> DisclosedLog {
+fn records(log: &Whole, ttl_secs: Option<u64>) -> DisclosedLog {
     let records = log.records.iter().map(|(row, stored)| DisclosedRecord {
         place: place(*row, stored, ttl_secs),
         bytes: hex::encode(&stored.bytes),

@@ -1,8 +1,9 @@
 //! Development only: real cores and the real server's services on a simulated network, clock and disk.
 //!
-//! [`world`] makes the surroundings from one seed, [`hostile`] is the adversary, [`scenario`] says what people do and what must
+//! [`world`] makes the surroundings from one seed, [`hostile`] and [`craft`] are the adversaries, [`scenario`] says what people do and what must
 //! hold. `cargo xtask sim --seed N` replays a run.
 
+pub mod craft;
 pub mod hostile;
 pub mod scenario;
 pub mod world;

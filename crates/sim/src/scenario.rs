@@ -11,6 +11,7 @@ use stonechat_core::content::Body;
 use stonechat_core::{Command, Event, Message, Outcome, Status, Target, query};
 use stonechat_wire::ConversationId;
 
+use crate::craft::{BREACHES, GHOST, STOLEN_NAME};
 use crate::hostile::{Kind, Tamper};
 use crate::world::{Faults, World};
 
@@ -27,7 +28,7 @@ impl std::fmt::Display for Violation {
 impl std::error::Error for Violation {}
 
 /// What a run did.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
     /// Messages that were asked to be sent.
     pub sent: usize,
@@ -37,6 +38,10 @@ pub struct Report {
     pub steps: u64,
     /// Things that were refused.
     pub refused: usize,
+    /// Commits that broke a rule.
+    pub breaches: usize,
+    /// Over all frames, see [`World::digest`].
+    pub digest: [u8; 32],
 }
 
 const NAMES: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
@@ -70,12 +75,13 @@ pub fn run(seed: u64, steps: usize) -> Result<Report, Violation> {
         13 => Some(Kind::Truncate),
         14 => Some(Kind::Corrupt),
         15 => Some(Kind::Invent),
-        16 | 17 => Some(Kind::GarbageCommit),
+        16 => Some(Kind::GarbageCommit),
+        17 => Some(Kind::Craft),
         18 => Some(Kind::WrongCapability),
         19 => Some(Kind::Repeat),
         _ => None,
     };
-    let by_member = matches!(hostile, Some(Kind::GarbageCommit | Kind::WrongCapability | Kind::Repeat));
+    let by_member = matches!(hostile, Some(Kind::GarbageCommit | Kind::WrongCapability | Kind::Repeat | Kind::Craft));
     let faults = Faults { break_per_mille: 15, crash_per_mille: 6, delay_ms_max: 300 };
     run.world.faults = if hostile.is_none() { faults } else { Faults { delay_ms_max: 300, ..Faults::NONE } };
     if let Some(kind) = hostile {
@@ -87,8 +93,13 @@ pub fn run(seed: u64, steps: usize) -> Result<Report, Violation> {
             run.world.hostile_server = Some(tamper);
         }
     }
+    let crafter =
+        if hostile == Some(Kind::Craft) { run.world.clients.iter().position(|c| c.tamper.is_some()) } else { None };
     for _ in 0..steps {
         run.act();
+        if let Some(crafter) = crafter {
+            run.break_a_rule(crafter);
+        }
         let pause = run.world.below(1_500) as u64;
         run.world.run_ms(pause);
         run.note_memberships();
@@ -108,6 +119,7 @@ pub fn run(seed: u64, steps: usize) -> Result<Report, Violation> {
     }
     run.report.steps = run.world.clients.iter().map(|client| client.steps).sum();
     run.report.refused = run.refusals();
+    run.report.digest = run.world.digest();
     let server_lied = hostile.is_some() && !by_member;
     run.check(server_lied, villain).map_err(|violation| Violation(format!("{violation}\n{}", run.told())))?;
     Ok(run.report)
@@ -173,6 +185,18 @@ impl Run {
             96..98 => self.world.crash(who),
             _ => self.world.restart_server(),
         }
+    }
+
+    /// Now and then: in some conversation of theirs, in some way.
+    fn break_a_rule(&mut self, who: usize) {
+        let mine = query::conversations(&self.world.clients[who].vault).unwrap_or_default();
+        let mine: Vec<_> = mine.into_iter().filter(|c| c.active).map(|c| c.id).collect();
+        if mine.is_empty() || !self.world.chance(300) {
+            return;
+        }
+        let id = mine[self.world.below(mine.len())];
+        let breach = BREACHES[self.world.below(BREACHES.len())];
+        self.report.breaches += usize::from(self.world.breach(who, id, breach));
     }
 
     fn text(&mut self, who: usize) -> String {
@@ -273,6 +297,31 @@ impl Run {
                 continue;
             }
             self.same_transcript(&id, &transcripts, villain)?;
+            self.same_members(&id, villain)?;
+        }
+        Ok(())
+    }
+
+    /// Whoever is in a conversation and honest says the same about it, and nothing that only a breach could have made so.
+    fn same_members(&self, id: &ConversationId, villain: Option<usize>) -> Result<(), Violation> {
+        let mut said: Option<(usize, String)> = None;
+        for who in (0..self.world.clients.len()).filter(|who| Some(*who) != villain) {
+            let conversation = query::conversation(&self.world.clients[who].vault, id).ok().flatten();
+            let Some(conversation) = conversation.filter(|c| c.active && c.is_group) else { continue };
+            let mut members: Vec<_> =
+                conversation.members.iter().map(|m| format!("{} {:?}", m.handle, m.role)).collect();
+            members.sort_unstable();
+            let says = format!("{:?} {members:?}", conversation.title);
+            if says.contains(GHOST) || says.contains(STOLEN_NAME) {
+                return Err(Violation(format!("{} follows a breach: {id} is {says}", NAMES[who])));
+            }
+            match &said {
+                Some((other, said)) if *said != says => {
+                    let names = (NAMES[who], NAMES[*other]);
+                    return Err(Violation(format!("{names:?} disagree about {id}:\n  {says}\n  {said}")));
+                }
+                _ => said = Some((who, says)),
+            }
         }
         Ok(())
     }

@@ -1,0 +1,126 @@
+//! A member who breaks the rules of a conversation with commits that MLS accepts: nobody follows, everybody says why, and the
+//! conversation goes on.
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
+use stonechat_core::{Command, Event, Outcome, Role, Target, query};
+use stonechat_sim::craft::{BREACHES, Breach};
+use stonechat_sim::world::World;
+use stonechat_wire::{ConversationId, Handle};
+
+const ALICE: usize = 0;
+const MALLORY: usize = 1;
+const CAROL: usize = 2;
+
+fn handle(name: &str) -> Handle {
+    Handle::parse(name).unwrap()
+}
+
+fn accept_all(world: &mut World) {
+    for who in 0..world.clients.len() {
+        for request in query::requests(&world.clients[who].vault).unwrap() {
+            world.command(who, Command::Accept { from: request.handle });
+        }
+    }
+}
+
+/// Alice owns a group with Mallory and Carol, who are members.
+fn group(seed: u64) -> (World, ConversationId) {
+    let mut world = World::new(seed);
+    for name in ["alice", "mallory", "carol"] {
+        world.join(name);
+    }
+    world.run_ms(5_000);
+    let members = vec![handle("mallory"), handle("carol")];
+    let made = world.command(ALICE, Command::CreateGroup { name: "team".into(), members });
+    for _ in 0..20 {
+        world.run_ms(2_000);
+        accept_all(&mut world);
+    }
+    let Some(Ok(Outcome::Conversation(id))) = world.clients[ALICE].finished.get(&made) else { panic!("no group") };
+    let id = *id;
+    world.run_ms(20_000);
+    (world, id)
+}
+
+/// What somebody shows of a conversation: its title, and who is in it as what.
+fn shown(world: &World, who: usize, id: &ConversationId) -> (String, Vec<(String, Role)>) {
+    let conversation = query::conversation(&world.clients[who].vault, id).unwrap().unwrap();
+    assert!(conversation.active);
+    let mut members: Vec<_> = conversation.members.iter().map(|m| (m.handle.to_string(), m.role)).collect();
+    members.sort();
+    (conversation.title, members)
+}
+
+fn told(world: &World, who: usize, id: &ConversationId, words: &str) -> bool {
+    world.clients[who].events.iter().any(
+        |event| matches!(event, Event::Refused { conversation: Some(of), what } if of == id && what.contains(words)),
+    )
+}
+
+fn texts(world: &World, who: usize, id: &ConversationId) -> Vec<String> {
+    let messages = world.transcript(who, id).into_iter();
+    messages.map(|message| format!("{}: {:?}", message.sender_handle, message.body)).collect()
+}
+
+fn say(world: &mut World, who: usize, id: ConversationId, text: &str) {
+    world.command(who, Command::Send { to: Target::Conversation(id), text: text.into() });
+}
+
+#[test]
+fn a_group_follows_no_breach_says_why_and_goes_on() {
+    for (seed, breach) in (0..).zip(BREACHES) {
+        let (mut world, id) = group(seed);
+        let before = shown(&world, ALICE, &id);
+        assert_eq!(before.1.len(), 3, "{breach:?}: everybody is in");
+        assert_eq!(before, shown(&world, CAROL, &id));
+        say(&mut world, CAROL, id, "before");
+        world.run_ms(5_000);
+
+        if breach == Breach::Stale {
+            // The first call only makes the commit that is shown again once the group has moved on.
+            assert!(!world.breach(MALLORY, id, breach));
+            world.command(ALICE, Command::Refresh { conversation: id });
+            world.run_ms(10_000);
+        }
+        assert!(world.breach(MALLORY, id, breach), "{breach:?} cannot be made");
+        world.run_ms(1_000);
+        assert!(matches!(world.clients[MALLORY].breaches[..], [Ok(_)]), "{breach:?}: the server cannot tell");
+        say(&mut world, ALICE, id, "meanwhile");
+        world.run_ms(200_000);
+        say(&mut world, CAROL, id, "after");
+        world.run_ms(60_000);
+
+        for who in [ALICE, CAROL] {
+            assert!(told(&world, who, &id, breach.refusal()), "{breach:?}: {:?}", world.clients[who].events);
+            assert_eq!(shown(&world, who, &id), before, "{breach:?} was followed");
+            assert_eq!(texts(&world, who, &id).len(), 3, "{breach:?}: {:?}", texts(&world, who, &id));
+        }
+        assert_eq!(texts(&world, ALICE, &id), texts(&world, CAROL, &id), "{breach:?}");
+    }
+}
+
+#[test]
+fn direct_messages_stay_between_two_whatever_one_of_them_tries() {
+    for (seed, breach) in
+        (100..).zip([Breach::Impersonate, Breach::NoEvidence, Breach::ForgedEvidence, Breach::ChangeKind])
+    {
+        let mut world = World::new(seed);
+        for name in ["alice", "mallory"] {
+            world.join(name);
+        }
+        world.run_ms(5_000);
+        world.command(ALICE, Command::Send { to: Target::Person(handle("mallory")), text: "hello".into() });
+        for _ in 0..20 {
+            world.run_ms(2_000);
+            accept_all(&mut world);
+        }
+        let id = query::conversations(&world.clients[ALICE].vault).unwrap()[0].id;
+        let before = shown(&world, ALICE, &id);
+        assert_eq!(before.1.len(), 2);
+        assert!(world.breach(MALLORY, id, breach), "{breach:?} cannot be made");
+        world.run_ms(200_000);
+        assert!(told(&world, ALICE, &id, breach.refusal()), "{breach:?}: {:?}", world.clients[ALICE].events);
+        assert_eq!(shown(&world, ALICE, &id), before, "{breach:?} was followed");
+    }
+}
