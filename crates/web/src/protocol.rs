@@ -60,6 +60,8 @@ pub enum Request {
         /// With or without `@`.
         handle: String,
     },
+    /// How the connections are: [`Reply::Connection`].
+    Connection,
     /// The recovery words, while they were not confirmed: [`Reply::Words`]; after that [`FaultCode::NotAllowed`].
     RecoveryWords,
     /// The person wrote the recovery words down: they are forgotten here. [`Reply::Done`].
@@ -182,6 +184,41 @@ pub enum Request {
     SignOut,
 }
 
+impl Request {
+    /// Whether it only reads: asking it twice is as good as once.
+    pub const fn is_reading(&self) -> bool {
+        match self {
+            Self::Start
+            | Self::Connection
+            | Self::RecoveryWords
+            | Self::Me
+            | Self::Conversations
+            | Self::Conversation { .. }
+            | Self::Messages { .. }
+            | Self::Search { .. }
+            | Self::Open { .. }
+            | Self::Requests
+            | Self::Settings
+            | Self::Storage => true,
+            Self::SignUp { .. }
+            | Self::WordsWrittenDown
+            | Self::Send { .. }
+            | Self::Accept { .. }
+            | Self::Decline { .. }
+            | Self::CreateGroup { .. }
+            | Self::AddMembers { .. }
+            | Self::RemoveMember { .. }
+            | Self::Leave { .. }
+            | Self::Rename { .. }
+            | Self::SetRole { .. }
+            | Self::MarkRead { .. }
+            | Self::SaveDraft { .. }
+            | Self::SaveSettings { .. }
+            | Self::SignOut => false,
+        }
+    }
+}
+
 /// Which part of a conversation's messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {
@@ -213,6 +250,8 @@ pub enum Reply {
     Done,
     /// How things are.
     Start(Start),
+    /// How the connections are.
+    Connection(Connection),
     /// The recovery words.
     Words(RecoveryWords),
     /// This account.
@@ -264,6 +303,7 @@ macro_rules! from_reply {
 
 from_reply! {
     Start => Start,
+    Connection => Connection,
     Words => RecoveryWords,
     Me => Me,
     Conversations => Vec<Conversation>,
@@ -517,6 +557,13 @@ pub enum Event {
     Message(Message),
     /// A conversation is new, or anything about it changed. As it is now.
     Conversation(Conversation),
+    /// Direct messages that both sides had opened at once have become one: what was shown under `old` is shown under `new`.
+    Replaced {
+        /// Not to be shown any more.
+        old: ConversationId,
+        /// Shown instead.
+        new: ConversationId,
+    },
     /// The requests have changed. As they are now.
     Requests(Vec<ContactRequest>),
     /// A connection came or went.
@@ -685,6 +732,12 @@ macro_rules! ids {
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub String);
+
+        impl From<String> for $name {
+            fn from(hex: String) -> Self {
+                Self(hex)
+            }
+        }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

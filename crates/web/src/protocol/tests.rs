@@ -47,7 +47,12 @@ fn conversation() -> Conversation {
 }
 
 fn me() -> Me {
-    Me { account: account(), handle: "@alice".into(), device: "d4".repeat(16), server: "https://chat.example.org".into() }
+    Me {
+        account: account(),
+        handle: "@alice".into(),
+        device: "d4".repeat(16),
+        server: "https://chat.example.org".into(),
+    }
 }
 
 fn requests() -> Vec<Request> {
@@ -55,6 +60,7 @@ fn requests() -> Vec<Request> {
     vec![
         Request::Start,
         Request::SignUp { handle: "alice".into() },
+        Request::Connection,
         Request::RecoveryWords,
         Request::WordsWrittenDown,
         Request::Me,
@@ -101,6 +107,7 @@ fn tells() -> Vec<Tell> {
         Ok(Reply::Start(Start::NoAccount { unfinished: Some("@alice".into()) })),
         Ok(Reply::Start(Start::Account { me: me(), words_pending: true })),
         Ok(Reply::Start(Start::Broken(Fault::new(FaultCode::NoStorage, "A private window.")))),
+        Ok(Reply::Connection(Connection::Opening)),
         Ok(Reply::Words(RecoveryWords(vec![SECRET.into(); 24]))),
         Ok(Reply::Me(me())),
         Ok(Reply::Conversations(vec![conversation()])),
@@ -120,6 +127,7 @@ fn tells() -> Vec<Tell> {
         Event::Start(Start::Opening),
         Event::Message(message()),
         Event::Conversation(conversation()),
+        Event::Replaced { old: conversation_id(), new: conversation_id() },
         Event::Requests(vec![contact]),
         Event::Connection(Connection::Ready),
         Event::Connection(Connection::Opening),
@@ -152,7 +160,9 @@ fn every_frame_survives_the_way_as_text_and_shows_nothing_in_a_log() {
 
 #[test]
 fn what_is_no_frame_is_refused() {
-    for text in ["", "{}", "null", r#"{"id":1}"#, r#"{"id":1,"request":"Everything"}"#, r#"{"id":-1,"request":"Start"}"#] {
+    for text in
+        ["", "{}", "null", r#"{"id":1}"#, r#"{"id":1,"request":"Everything"}"#, r#"{"id":-1,"request":"Start"}"#]
+    {
         assert_eq!(from_text::<Ask>(text), None, "{text}");
     }
     assert_eq!(from_text::<Tell>(r#"{"Event":"Nothing"}"#), None);
