@@ -8,19 +8,33 @@ use anyhow::{Context, Result, bail};
 
 use crate::layout::{Layout, command_line, show};
 use crate::tools;
+use crate::web;
 
 /// A measurement of `cargo xtask bench`. To add one, add a row to [`BENCHES`].
 struct Bench {
     name: &'static str,
     what: &'static str,
-    cargo: &'static [&'static str],
+    how: How,
 }
 
-const BENCHES: &[Bench] = &[Bench {
-    name: "store",
-    what: "durable appends a second of the store alone, and the disk's own group-committed fsync",
-    cargo: &["bench", "-p", "stonechat-server", "--bench", "store", "--"],
-}];
+/// What a measurement runs.
+enum How {
+    Cargo(&'static [&'static str]),
+    Browser,
+}
+
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "store",
+        what: "durable appends a second of the store alone, and the disk's own group-committed fsync",
+        how: How::Cargo(&["bench", "-p", "stonechat-server", "--bench", "store", "--"]),
+    },
+    Bench {
+        name: "web",
+        what: "the web app in Chromium: first load, starting, long conversations, memory",
+        how: How::Browser,
+    },
+];
 
 pub(crate) fn sim(layout: &Layout, seeds: &Range<u64>, steps: Option<u64>) -> Result<()> {
     run(&mut sim_command(layout, seeds, steps), "A seed that fails is replayed with `cargo xtask sim --seed N`.")
@@ -65,7 +79,12 @@ pub(crate) fn bench(layout: &Layout, name: Option<&str>, args: &[OsString]) -> R
     tools::check_compilers()?;
     for bench in chosen {
         println!("{}: {}", bench.name, bench.what);
-        run(layout.cargo(bench.cargo).args(args), "Nothing else should run on this machine meanwhile.")?;
+        match bench.how {
+            How::Cargo(cargo) => {
+                run(layout.cargo(cargo).args(args), "Nothing else should run on this machine meanwhile.")?;
+            }
+            How::Browser => web::drive(layout, &web::Drive::Bench(args.to_vec()))?,
+        }
     }
     Ok(())
 }
@@ -82,12 +101,19 @@ pub(crate) fn vectors(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn build(layout: &Layout) -> Result<()> {
+pub(crate) fn build(layout: &Layout, with_web: bool) -> Result<()> {
     tools::check_compilers()?;
     let args = ["build", "--release", "-p", "stonechat-server", "-p", "stonechat-cli", "--bins"];
-    run(&mut layout.cargo(args), "The compiler's message above says what is wrong.")?;
+    let mut cargo = layout.cargo(args);
+    if with_web {
+        cargo.env(web::FOLDER_VARIABLE, web::build(layout, web::Build::Small)?);
+    }
+    run(&mut cargo, "The compiler's message above says what is wrong.")?;
     for name in ["stonechatd", "stonechat"] {
         println!("built {}", show(&layout.target.join("release").join(name)));
+    }
+    if !with_web {
+        println!("stonechatd has no web app in it");
     }
     Ok(())
 }

@@ -4,3 +4,4 @@ mod harness;
 mod hostile;
 mod operator;
 mod talk;
+mod web;
