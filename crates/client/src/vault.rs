@@ -79,9 +79,11 @@ impl SqliteVault {
         })?;
         let mut db = Connection::open(path).map_err(fail)?;
         unlock(&db, key).map_err(fail)?;
+        // Before anything is read: a browser's files have no memory to share, which a log left by a crash would ask for otherwise.
+        db.execute_batch("PRAGMA locking_mode = EXCLUSIVE").map_err(fail)?;
         let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail)?;
         db.execute_batch(
-            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
              PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;",
         )
         .map_err(fail)?;
