@@ -12,7 +12,7 @@ use stonechat_core::api::Link;
 use stonechat_wire::{ClientFrame, ErrorCode, Failure, HelloReply, ServerFrame};
 use tokio::sync::mpsc;
 
-use crate::rt::{Instant, sleep};
+use crate::rt::Instant;
 
 /// The sockets: tokio's, or a browser's.
 #[cfg_attr(target_arch = "wasm32", path = "web/socket.rs")]
@@ -267,7 +267,7 @@ pub(crate) async fn run(link: Link, server: ServerUrl, events: mpsc::Sender<(Lin
             return;
         }
         tokio::select! {
-            () = sleep(backoff.next().max(Duration::from_secs(asked.into()))) => {}
+            () = socket::rest(backoff.next().max(Duration::from_secs(asked.into()))) => {}
             () = events.closed() => return,
         }
     }

@@ -18,7 +18,7 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 use super::{
     CONNECT_TIMEOUT, ConnectError, IDLE_TIMEOUT, LinkEvent, OUTGOING_FRAMES_MAX, PING_INTERVAL, Parts, ServerUrl,
 };
-use crate::rt::timeout;
+use crate::rt::{sleep, timeout};
 
 /// Takes an address apart.
 ///
@@ -37,6 +37,11 @@ pub(super) fn split(given: &str) -> Result<Parts, String> {
     };
     let host = url.host_str().unwrap_or_default().to_owned();
     Ok(Parts { scheme: url.scheme().to_owned(), host, port: url.port(), extra })
+}
+
+/// Waits before the next attempt.
+pub(super) async fn rest(duration: Duration) {
+    sleep(duration).await;
 }
 
 /// What opens one link's connections, and shares nothing with the other link's.

@@ -4,14 +4,15 @@
 //! is broken by [`Request::Ping`], whose answers never leave this module.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use stonechat_core::api::Link;
 use stonechat_wire::limits::FRAME_BYTES_MAX;
 use stonechat_wire::{ClientFrame, Hello, HelloReply, PROTOCOL_VERSION, Request, ServerFrame, decode, encode};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast as _, JsValue};
-use web_sys::{BinaryType, MessageEvent, WebSocket};
+use web_sys::{BinaryType, EventTarget, MessageEvent, WebSocket};
 
 use super::{
     CONNECT_TIMEOUT, ConnectError, IDLE_TIMEOUT, LinkEvent, OUTGOING_FRAMES_MAX, PING_INTERVAL, Parts, ServerUrl,
@@ -35,6 +36,22 @@ pub(super) fn split(given: &str) -> Result<Parts, String> {
     };
     let scheme = url.protocol().trim_end_matches(':').to_owned();
     Ok(Parts { scheme, host: url.hostname(), port: url.port().parse().ok(), extra })
+}
+
+/// Waits before the next attempt; not when the browser says that the network is back.
+pub(super) async fn rest(duration: Duration) {
+    let target: EventTarget = js_sys::global().unchecked_into();
+    let (tell, told) = oneshot::channel();
+    let mut tell = Some(tell);
+    let online = on(move |_| {
+        // Whoever waited may be gone.
+        let _ = tell.take().map(|tell| tell.send(()));
+    });
+    let call = online.as_ref().unchecked_ref();
+    // A browser that does not say so is waited for.
+    let _ = target.add_event_listener_with_callback("online", call);
+    let _ = timeout(duration, told).await;
+    let _ = target.remove_event_listener_with_callback("online", call);
 }
 
 /// What opens one link's connections.

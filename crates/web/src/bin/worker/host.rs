@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use js_sys::Reflect;
@@ -168,7 +169,9 @@ impl Host {
             }
             Request::Send { to, text } => {
                 let sent = client.enqueue(convert::target(&to)?, text.0).await.map_err(fault)?;
-                client.save_draft(sent.conversation, "").await.map_err(fault)?;
+                if drafts(&client).await?.contains_key(&sent.conversation) {
+                    client.save_draft(sent.conversation, "").await.map_err(fault)?;
+                }
                 Reply::Sent(Sent {
                     conversation: sent.conversation.to_string().into(),
                     key: convert::key(me.account, sent.message),
@@ -225,6 +228,8 @@ impl Host {
         let (client, phrase) = Client::sign_up_keeping_phrase(HOME, KeyChoice::Auto, handle, &server)
             .await
             .map_err(|error| convert::sign_up_fault(&error))?;
+        // Until others can write to it, as far as that is quick: it goes on by itself.
+        let _ = client.sync(SETTLE).await;
         let start = self.run(client).await?;
         self.say_start(start);
         Ok(Reply::Words(words(phrase.danger_words())))
@@ -374,4 +379,6 @@ fn scope() -> DedicatedWorkerGlobalScope {
 
 /// The one account of this browser on this server.
 const HOME: &str = "stonechat";
+/// For what a new account leaves on the server, so that others can write to it.
+const SETTLE: Duration = Duration::from_secs(5);
 const SETTINGS: &str = "settings";
