@@ -47,14 +47,16 @@ struct Row {
 pub(crate) fn run(layout: &Layout, fast: bool) -> Result<bool> {
     let begin = Instant::now();
     println!("== tools");
-    let rust = match tools::check_compilers().and_then(|()| tools::check_rust(layout)) {
+    let for_the_web = || if fast { Ok(()) } else { web::check_tools(layout) };
+    let rust = match tools::check_compilers().and_then(|()| for_the_web()).and_then(|()| tools::check_rust(layout)) {
         Ok(rust) => rust,
         Err(error) => {
             println!("{error:#}\n\n0 passed, 1 failed");
             return Ok(false);
         }
     };
-    println!("{rust}; a C compiler, make and perl are there");
+    let more = if fast { "" } else { ", clang, Node.js, Chromium" };
+    println!("{rust}; a C compiler, make, perl{more} are there");
     let mut rows = vec![Row {
         name: "tools",
         result: "ok".to_owned(),

@@ -92,11 +92,7 @@ pub(crate) fn drive(layout: &Layout, drive: &Drive) -> Result<()> {
     tools::find(&NODE)?;
     tools::check_compilers()?;
     let (kind, programs, directory): (_, &[&str], _) = match drive {
-        Drive::Bench(_) => (
-            Build::Small,
-            &["build", "--release", "-p", "stonechat-server", "-p", "stonechat-cli", "--bins"],
-            "release",
-        ),
+        Drive::Bench(_) => (Build::Small, MEASURED, "release"),
         // The whole workspace, as the other tests do: the same features, hence one build for all.
         Drive::Tests(_) | Drive::Screenshots => (Build::Quick, &["build", "--workspace", "--bins"], "debug"),
     };
@@ -143,13 +139,35 @@ fn test_files(tests: &Path) -> Result<Vec<OsString>> {
 }
 
 /// Rust's wasm target, and a C compiler that can make wasm: for SQLite. Returns what Cargo's environment needs.
-pub(crate) fn set_up(layout: &Layout) -> Result<Vec<(&'static str, OsString)>> {
+fn set_up(layout: &Layout) -> Result<Vec<(&'static str, OsString)>> {
     tools::check_wasm_target(layout, TARGET)?;
     // Somebody's own choice is theirs.
     if std::env::var_os(COMPILER_VARIABLE).is_some() {
         return Ok(Vec::new());
     }
     Ok(vec![(COMPILER_VARIABLE, tools::find(&CLANG)?.into())])
+}
+
+/// What a measurement runs: the programs, and the example that fills a conversation.
+const MEASURED: &[&str] = &[
+    "build",
+    "--release",
+    "-p",
+    "stonechat-server",
+    "-p",
+    "stonechat-cli",
+    "-p",
+    "stonechat-client",
+    "--bins",
+    "--example",
+    "flood",
+];
+/// Everything that building and driving the web app needs, before anything is built: what is missing is best known at once.
+pub(crate) fn check_tools(layout: &Layout) -> Result<()> {
+    set_up(layout)?;
+    tools::find(&NODE)?;
+    tools::find(&CHROMIUM)?;
+    Ok(())
 }
 
 /// Names the folder to the server's build.

@@ -163,6 +163,12 @@ class Terminal {
     return this.do('send', target, text);
   }
 
+  /** Sends `message 1` and so on as fast as the server takes them: the SDK's example `flood`. */
+  flood(target, count) {
+    const example = path.join(path.dirname(STONECHAT), 'examples', 'flood');
+    return run(example, [this.home, target, String(count)], { timeout: 1_800_000 });
+  }
+
   /** The texts of a conversation, oldest first. */
   async texts(target) {
     return (await this.do('read', target)).map((message) => message.body.text);

@@ -25,7 +25,7 @@ impl Program {
         bindgen.input_path(path).web(true)?.typescript(false).omit_default_module_path(true);
         bindgen.remove_name_section(small).remove_producers_section(small);
         let mut output = bindgen.generate_output().with_context(|| format!("wasm-bindgen cannot read {name}.wasm"))?;
-        if !output.snippets().is_empty() || !output.local_modules().is_empty() {
+        if !output.snippets().values().all(Vec::is_empty) || !output.local_modules().is_empty() {
             // A dependency with JavaScript of its own: its files would have to be named and hashed as well.
             bail!("{name}.wasm brings JavaScript of its own along, which this build does not pack");
         }
