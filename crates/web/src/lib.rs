@@ -9,3 +9,4 @@ pub mod protocol;
 #[cfg(target_arch = "wasm32")]
 mod tabs;
 pub mod transport;
+pub mod view;
