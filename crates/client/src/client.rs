@@ -76,6 +76,10 @@ impl Client {
         timeouts: Timeouts,
     ) -> Self {
         let ended = Mutex::new(Some(ended));
+        #[cfg_attr(
+            target_arch = "wasm32",
+            expect(clippy::arc_with_non_send_sync, reason = "natively it goes to other threads; here there are none")
+        )]
         Self { shared: Arc::new(Shared { engine, ended, home, key_source, timeouts }) }
     }
 

@@ -152,7 +152,7 @@ impl Engine {
         for link in [Link::Device, Link::Anonymous] {
             links.spawn(transport::run(link, server.clone(), link_events.clone()));
         }
-        let mut pace = Pace::default();
+        let mut pace = Pace::new();
         // What was left over from the last process.
         self.step(Input::Tick);
         while self.failures < FAILURES_MAX {

@@ -13,6 +13,7 @@ use stonechat_wire::{ConversationId, Timestamp};
 
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::vault::Note;
 
 /// What a search found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -109,7 +110,7 @@ impl Client {
     /// As for [`Client::page`].
     pub async fn drafts(&self) -> Result<Vec<Draft>, ClientError> {
         let notes = self.job(|vault| vault.notes(DRAFT)).await??;
-        let draft = |(name, text): (String, zeroize::Zeroizing<Vec<u8>>)| {
+        let draft = |(name, text): Note| {
             let conversation = name.strip_prefix(DRAFT)?.parse().ok()?;
             Some(Draft { conversation, text: String::from_utf8(text.to_vec()).ok()? })
         };

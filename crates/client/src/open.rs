@@ -148,14 +148,19 @@ impl Client {
         }
         let builder = Self::builder().home(&dir).key(key.clone());
         let unlocked = place::create(dir.clone(), key).await.map_err(SignUpError::Open)?;
-        let filled = blocking({
+        let (unlocked, made) = blocking({
             let server = server.clone();
-            move || Prepared::fill(unlocked, &handle, &server)
+            move || {
+                let mut unlocked = unlocked;
+                let made = account(&mut unlocked, &handle, &server);
+                (unlocked, made)
+            }
         })
         .await;
-        let Prepared { home, vault, key_source, phrase } = match filled {
-            Ok(prepared) => prepared,
-            Err((Unlocked { home, vault, is_new, .. }, error)) => {
+        let Unlocked { home, vault, key_source, is_new } = unlocked;
+        let phrase = match made {
+            Ok(phrase) => phrase,
+            Err(error) => {
                 drop(vault);
                 if is_new {
                     place::discard(home).await;
@@ -224,28 +229,9 @@ impl Client {
     }
 }
 
-/// A home with an account in it that the server does not know yet.
-struct Prepared {
-    home: Home,
-    vault: SqliteVault,
-    key_source: KeySource,
-    phrase: Zeroizing<String>,
-}
-
-impl Prepared {
-    fn fill(unlocked: Unlocked, handle: &Handle, server: &ServerUrl) -> Result<Self, (Unlocked, SignUpError)> {
-        let Unlocked { home, mut vault, key_source, is_new } = unlocked;
-        match account(&mut vault, &home, handle, server) {
-            Ok(phrase) => Ok(Self { home, vault, key_source, phrase }),
-            Err(error) => Err((Unlocked { home, vault, key_source, is_new }, error)),
-        }
-    }
-}
-
 /// The account in the vault that a sign-up is about, made if it is not there; its recovery words.
 fn account(
-    vault: &mut SqliteVault,
-    home: &Home,
+    Unlocked { home, vault, .. }: &mut Unlocked,
     handle: &Handle,
     server: &ServerUrl,
 ) -> Result<Zeroizing<String>, SignUpError> {

@@ -66,7 +66,11 @@ pub(crate) async fn discard(home: Home) {
 /// # Errors
 /// [`HomeError`].
 pub(crate) async fn erase(dir: PathBuf) -> Result<(), OpenError> {
-    blocking(move || Ok(forget(Home::create(&dir)?))).await
+    blocking(move || {
+        forget(Home::create(&dir)?);
+        Ok(())
+    })
+    .await
 }
 
 fn forget(home: Home) {

@@ -9,10 +9,13 @@ pub(crate) use tokio::time::{Instant, sleep, timeout, timeout_at};
 pub(crate) type Tasks = tokio::task::JoinSet<()>;
 
 /// Lets others have their turn where there is one thread for all. Here there is not.
-#[derive(Default)]
 pub(crate) struct Pace;
 
 impl Pace {
+    pub(crate) const fn new() -> Self {
+        Self
+    }
+
     pub(crate) async fn breathe(&mut self) {}
 }
 

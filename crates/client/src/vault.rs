@@ -59,6 +59,9 @@ pub enum VaultProblem {
     },
 }
 
+/// A note of the shell's: its name and what it says.
+pub(crate) type Note = (String, Zeroizing<Vec<u8>>);
+
 /// The store behind the core.
 pub(crate) struct SqliteVault {
     db: Connection,
@@ -127,7 +130,7 @@ impl SqliteVault {
     ///
     /// # Errors
     /// [`VaultProblem`].
-    pub(crate) fn notes(&self, prefix: &str) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, VaultProblem> {
+    pub(crate) fn notes(&self, prefix: &str) -> Result<Vec<Note>, VaultProblem> {
         let read = || -> rusqlite::Result<Vec<_>> {
             let mut notes = self.db.prepare_cached("SELECT k, v FROM note WHERE substr(k, 1, length(?1)) = ?1")?;
             let rows = notes.query_map([prefix], |row| Ok((row.get(0)?, Zeroizing::new(row.get(1)?))))?;

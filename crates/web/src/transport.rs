@@ -60,8 +60,10 @@ impl Worker {
 pub struct Exchange {
     last_id: Cell<u64>,
     waiting: RefCell<BTreeMap<u64, Waiting>>,
-    listeners: RefCell<Vec<Rc<dyn Fn(Event)>>>,
+    listeners: RefCell<Vec<Listener>>,
 }
+
+type Listener = Rc<dyn Fn(Event)>;
 
 struct Waiting {
     request: Request,

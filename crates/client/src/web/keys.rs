@@ -1,8 +1,9 @@
 //! The vault's key in a browser: 32 random bytes, encrypted under an AES-GCM key that the browser keeps and never shows.
 //!
-//! Both lie in IndexedDB: the wrapping key as a `CryptoKey` that cannot be extracted, the vault's key as ciphertext. A copy of
-//! what the browser stores as data opens nothing; a script of this origin could ask the browser to unwrap, which is why the
-//! page is served as it is (design section 11).
+//! Both lie in IndexedDB: the wrapping key as a `CryptoKey` that cannot be extracted, the vault's key as ciphertext. No script,
+//! ours included, can read the wrapping key; one of this origin could ask the browser to unwrap with it, which is why the page is
+//! served as it is (design section 11). On the disk the browser keeps the wrapping key as it keeps everything: Chromium's is in its
+//! profile in clear. Who copies the whole profile opens the vault; who has the vault's files alone does not.
 
 use std::fmt;
 use std::path::Path;
@@ -33,7 +34,9 @@ pub enum KeySource {
 impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Browser => "kept by this browser, which uses it for this site and shows it to nobody",
+            Self::Browser => {
+                "kept by this browser, which shows it to no script; its profile folder on this machine holds it"
+            }
         })
     }
 }
@@ -238,7 +241,6 @@ async fn settled(request: &IdbRequest) -> Result<JsValue, JsValue> {
     request.result()
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err asks for")]
 fn no_storage(error: JsValue) -> KeyError {
     // An event of a failed request, or an exception.
     let failure = Reflect::get(&error, &"target".into())

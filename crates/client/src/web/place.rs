@@ -31,7 +31,7 @@ pub(crate) async fn open(dir: PathBuf, _: KeyChoice) -> Result<Unlocked, OpenErr
     }
     let home = Home::lock(&dir).await?;
     let key = keys::open(&dir).await?;
-    Ok(unlock(home, &key, false).map_err(|(_, error)| error)?)
+    unlock(home, &key, false).map_err(|(_, error)| error)
 }
 
 /// Opens what is there, or makes it.

@@ -67,13 +67,11 @@ impl Drop for Tasks {
 /// Lets others have their turn: work that wakes itself would keep the event loop from what the page asks.
 pub(crate) struct Pace(Instant);
 
-impl Default for Pace {
-    fn default() -> Self {
+impl Pace {
+    pub(crate) fn new() -> Self {
         Self(Instant::now())
     }
-}
 
-impl Pace {
     /// Waits for the event loop to come round, if it was long ago.
     pub(crate) async fn breathe(&mut self) {
         if self.0.elapsed() >= TURN {
@@ -106,7 +104,6 @@ impl Apart {
 }
 
 /// Work that would hold up a thread; here there is only one.
-#[expect(clippy::unused_async, reason = "natively this waits")]
 pub(crate) async fn blocking<T>(work: impl FnOnce() -> T) -> T {
     work()
 }

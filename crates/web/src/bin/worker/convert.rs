@@ -132,8 +132,10 @@ pub(crate) fn request(from: &client::ContactRequest) -> ContactRequest {
 }
 
 pub(crate) fn connection(status: &ConnectionStatus) -> Connection {
-    let is_lasting =
-        [&status.device, &status.anonymous].iter().filter_map(|link| link.trouble.as_ref()).any(|why| why.is_lasting());
+    let is_lasting = [&status.device, &status.anonymous]
+        .iter()
+        .filter_map(|link| link.trouble.as_ref())
+        .any(client::ConnectError::is_lasting);
     let is_opening = status.notice.is_none() && status.device.trouble.is_none() && status.anonymous.trouble.is_none();
     match status.why() {
         None => Connection::Ready,
