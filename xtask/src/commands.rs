@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::layout::{Layout, command_line, show};
 use crate::tools;
+use crate::web;
 
 /// The measurements of `cargo xtask bench`, each with what it says: names that the benchmark knows.
 const BENCHES: &[(&str, &str)] = &[
@@ -18,7 +19,11 @@ const BENCHES: &[(&str, &str)] = &[
     ("group", "a group of 100 devices: create, add, send, self-update, in time and bytes"),
     ("sync", "cold sync of 10,000 messages"),
     ("reopen", "reopening a vault with 100,000 messages"),
+    (WEB, "the web app in Chromium: first load, starting, long conversations, memory"),
 ];
+
+/// The one that drives a browser.
+const WEB: &str = "web";
 
 pub(crate) fn sim(layout: &Layout, seeds: &Range<u64>, steps: Option<u64>) -> Result<()> {
     run(&mut sim_command(layout, seeds, steps), "A seed that fails is replayed with `cargo xtask sim --seed N`.")
@@ -62,6 +67,17 @@ pub(crate) fn bench(layout: &Layout, name: Option<&str>, args: &[OsString]) -> R
         bail!("there is no benchmark {name:?}; there are: {names}");
     }
     tools::check_compilers()?;
+    if name != Some(WEB) {
+        bench_path(layout, name, args)?;
+    }
+    if name.is_none_or(|name| name == WEB) {
+        web::drive(layout, &web::Drive::Bench(args.to_vec()))?;
+    }
+    Ok(())
+}
+
+/// The measurements that need no browser: all of them, or one.
+fn bench_path(layout: &Layout, name: Option<&str>, args: &[OsString]) -> Result<()> {
     // One selection of packages for the server and for what measures it: another has other features, and builds all anew.
     let packages = ["--package", "stonechat-server", "--package", "stonechat-sim"];
     let mut build = layout.cargo(["build", "--release", "--bin", "stonechatd", "--bench", "path"]);
@@ -85,12 +101,19 @@ pub(crate) fn vectors(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn build(layout: &Layout) -> Result<()> {
+pub(crate) fn build(layout: &Layout, with_web: bool) -> Result<()> {
     tools::check_compilers()?;
     let args = ["build", "--release", "-p", "stonechat-server", "-p", "stonechat-cli", "--bins"];
-    run(&mut layout.cargo(args), "The compiler's message above says what is wrong.")?;
+    let mut cargo = layout.cargo(args);
+    if with_web {
+        cargo.env(web::FOLDER_VARIABLE, web::build(layout, web::Build::Small)?);
+    }
+    run(&mut cargo, "The compiler's message above says what is wrong.")?;
     for name in ["stonechatd", "stonechat"] {
         println!("built {}", show(&layout.target.join("release").join(name)));
+    }
+    if !with_web {
+        println!("stonechatd has no web app in it");
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use crate::commands;
 use crate::layout::{Layout, command_line, show};
 use crate::process::{Service, StopFlag, Stopped, run_within, tied};
 use crate::tools;
+use crate::web;
 
 /// The demo's directory, locked against a second demo for as long as this lives.
 struct Home {
@@ -35,9 +36,15 @@ struct Running {
     url: String,
 }
 
-pub(crate) fn run(layout: &Layout, check: bool, data: Option<PathBuf>, listen: Option<&str>) -> Result<()> {
+pub(crate) fn run(
+    layout: &Layout,
+    check: bool,
+    data: Option<PathBuf>,
+    listen: Option<&str>,
+    with_web: bool,
+) -> Result<()> {
     let stop = StopFlag::listen()?;
-    let mut progress = Progress { at: 0, of: if check { 8 } else { 4 } };
+    let mut progress = Progress { at: 0, of: if check { 8 } else { 4 } + u32::from(with_web) };
     let kept = data.is_some();
     let dir = data.unwrap_or_else(|| layout.target.join(if check { "demo-check" } else { "demo" }));
 
@@ -46,10 +53,15 @@ pub(crate) fn run(layout: &Layout, check: bool, data: Option<PathBuf>, listen: O
     let home = prepare(&dir, kept)?;
     tools::check_compilers()?;
 
-    progress.step("building the server, the terminal client and a contact that answers (the first time takes minutes)");
     // The whole workspace, as the tests do: the same features, hence one build for both.
-    let build = ["build", "--workspace", "--bins", "--example", "echo"];
-    commands::run(&mut layout.cargo(build), "The compiler's message above says what is wrong; then run this again.")?;
+    let mut build = layout.cargo(["build", "--workspace", "--bins", "--example", "echo"]);
+    if with_web {
+        progress.step("building the web app (the first time takes minutes)");
+        let folder = web::build(layout, web::Build::Quick).context("`cargo xtask demo --no-web` goes without it")?;
+        build.env(web::FOLDER_VARIABLE, folder);
+    }
+    progress.step("building the server, the terminal client and a contact that answers (the first time takes minutes)");
+    commands::run(&mut build, "The compiler's message above says what is wrong; then run this again.")?;
     let client = layout.program("stonechat")?;
 
     let mut running = match start(layout, &home, listen, &stop, &mut progress) {
@@ -64,7 +76,7 @@ pub(crate) fn run(layout: &Layout, check: bool, data: Option<PathBuf>, listen: O
         println!("\nThe demo works: @echo answered.");
         return Ok(());
     }
-    print_way_in(&client, &home, &running.url);
+    print_way_in(&client, &home, &running.url, with_web);
     while !stop.is_set() {
         thread::sleep(Duration::from_millis(100));
         running.server.check_alive().context("the demo is over")?;
@@ -142,21 +154,28 @@ fn shut_down(running: Running) -> Result<()> {
     Ok(())
 }
 
-fn print_way_in(client: &Path, home: &Home, url: &str) {
+fn print_way_in(client: &Path, home: &Home, url: &str, with_web: bool) {
     let you = home.path("you");
     let line = |args: &[&str]| {
         let mut command = Command::new(client);
         command.arg("--home").arg(&you).args(args);
         command_line(&command)
     };
-    println!("\nThe server is at {url}. In another terminal, in this directory:\n");
+    if with_web {
+        println!("\nOpen this in a browser, pick a handle, and write to @echo:\n\n  {url}\n");
+        println!("Or in another terminal, in this directory:\n");
+    } else {
+        println!("\nThe server is at {url}. In another terminal, in this directory:\n");
+    }
     if !you.exists() {
         println!("  {}", line(&["signup", "@you", "--server", url]));
     }
     println!("  {}", line(&["send", "@echo", "hello"]));
     println!("  {}", line(&["read", "@echo"]));
     println!("\nand the full-screen interface:\n\n  {}\n", line(&[]));
-    println!("@echo answers whatever you write. For a second person, take another --home and another handle.");
+    println!(
+        "@echo answers whatever you write. For a second person, take another browser profile or --home, and another handle."
+    );
     println!("Ctrl-C here stops everything.");
 }
 

@@ -14,13 +14,13 @@ use stonechat_core::content::MessageId;
 use stonechat_core::query::{self, Found};
 use stonechat_wire::{AccountId, ConversationId, Handle, HandleError};
 use tokio::sync::{Mutex, broadcast, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::engine::{self, Answer, Ended, Request};
 use crate::error::ClientError;
 use crate::home::Home;
 use crate::keys::KeySource;
 use crate::open::Builder;
+use crate::rt::{Instant, sleep, timeout, timeout_at};
 use crate::status::{ConnectionStatus, Event};
 use crate::vault::SqliteVault;
 
@@ -76,6 +76,10 @@ impl Client {
         timeouts: Timeouts,
     ) -> Self {
         let ended = Mutex::new(Some(ended));
+        #[cfg_attr(
+            target_arch = "wasm32",
+            expect(clippy::arc_with_non_send_sync, reason = "natively it goes to other threads; here there are none")
+        )]
         Self { shared: Arc::new(Shared { engine, ended, home, key_source, timeouts }) }
     }
 
@@ -399,7 +403,7 @@ impl Client {
             let left = deadline.saturating_duration_since(Instant::now());
             self.connected(left.min(self.shared.timeouts.send)).await?;
             // The connection may come and go: this loop must not spin.
-            tokio::time::sleep(RETRY_INTERVAL).await;
+            sleep(RETRY_INTERVAL).await;
         }
     }
 

@@ -32,15 +32,25 @@
 mod client;
 mod engine;
 mod error;
-mod home;
-mod keys;
+mod history;
 mod open;
 mod status;
 mod transport;
 mod vault;
 
+// What differs in a browser; each has its counterpart in `web/`.
+#[cfg_attr(target_arch = "wasm32", path = "web/home.rs")]
+mod home;
+#[cfg_attr(target_arch = "wasm32", path = "web/keys.rs")]
+mod keys;
+#[cfg_attr(target_arch = "wasm32", path = "web/place.rs")]
+mod place;
+#[cfg_attr(target_arch = "wasm32", path = "web/rt.rs")]
+mod rt;
+
 pub use client::{COMMAND_TIMEOUT, Client, SEND_TIMEOUT, Sent};
 pub use error::{ClientError, OpenError, SignUpError};
+pub use history::{Draft, FOUND_MAX, Found};
 pub use home::HomeError;
 pub use keys::{KeyChoice, KeyError, KeySource};
 pub use open::{Builder, RecoveryPhrase};
@@ -52,5 +62,6 @@ pub use stonechat_core::api::{
     CommandError, ContactRequest, Conversation, Link, Lock, Me, Member, Message, Role, Status, Target,
 };
 pub use stonechat_core::content::{Body, MessageId};
+pub use stonechat_core::history::{MessageName, Page, Place};
 pub use stonechat_core::limits::{GROUP_NAME_BYTES_MAX, TEXT_BYTES_MAX};
 pub use stonechat_wire::{AccountId, ConversationId, DeviceId, Handle, HandleError, Timestamp};

@@ -12,6 +12,7 @@
 pub mod api;
 pub mod content;
 pub mod envelope;
+pub mod history;
 pub mod keys;
 pub mod limits;
 pub mod mls;

@@ -139,11 +139,14 @@ pub fn requests(vault: &dyn VaultRead) -> Result<Vec<ContactRequest>, VaultError
 }
 
 pub(crate) fn message<R: Read + ?Sized>(reader: &R, record: &MessageRecord) -> Result<Option<Message>, VaultError> {
-    let Some(sender_handle) = handle_of(reader, &record.sender)? else { return Ok(None) };
+    handle_of(reader, &record.sender)?.map(|handle| message_of(record, handle)).transpose()
+}
+
+pub(crate) fn message_of(record: &MessageRecord, sender_handle: Handle) -> Result<Message, VaultError> {
     let Ok(body) = Body::decode(&record.body) else {
         return Err(VaultError { detail: "a message does not decode".into() });
     };
-    Ok(Some(Message {
+    Ok(Message {
         id: record.id,
         conversation: record.conversation,
         sender: record.sender,
@@ -151,10 +154,10 @@ pub(crate) fn message<R: Read + ?Sized>(reader: &R, record: &MessageRecord) -> R
         sent_at: record.sent_at,
         body,
         status: record.status,
-    }))
+    })
 }
 
-fn handle_of<R: Read + ?Sized>(reader: &R, account: &AccountId) -> Result<Option<Handle>, VaultError> {
+pub(crate) fn handle_of<R: Read + ?Sized>(reader: &R, account: &AccountId) -> Result<Option<Handle>, VaultError> {
     let Some(contact) = reader.contact(account)? else { return Ok(None) };
     let state = AccountState::verify(&contact.log, Some(*account))
         .map_err(|e| VaultError { detail: format!("a stored account log: {e}") })?;

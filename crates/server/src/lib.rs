@@ -20,6 +20,7 @@ mod serve;
 pub mod services;
 pub mod store;
 mod tls;
+mod web;
 
 pub use secrets::{SecretsError, load_token_key};
 pub use serve::serve;

@@ -6,3 +6,4 @@ mod hostile;
 mod operator;
 mod small_disk;
 mod talk;
+mod web;
