@@ -103,7 +103,7 @@ impl fmt::Debug for RecoveryPhrase {
 }
 
 impl Client {
-    /// Makes an account and registers it: its keys, its home, its place on the server.
+    /// Makes an account and registers it: its keys, its home, its place on the server. When this returns, others can write to it.
     ///
     /// When the server is not there or has the handle already, nothing is left behind. When this is cut off in between, calling
     /// it again with the same handle and server goes on with the same account and gives the same phrase.
@@ -134,6 +134,9 @@ impl Client {
         let client = builder.start(home, vault, key_source, server.clone())?;
         match client.register().await {
             Ok(()) => {
+                // Whoever is written to before its keys lie on the server cannot be reached: stay until they do. Without a
+                // connection for so long they are published when there is one.
+                let _ = client.sync(SEND_TIMEOUT).await;
                 // From here on the words are the caller's.
                 let forgotten = client.job(|vault| vault.commit_with_note(&[], PHRASE_NOTE, b"")).await;
                 match forgotten {
