@@ -552,6 +552,11 @@ impl Core {
             }
         };
         for log in evidence.logs.iter() {
+            // A log that nobody needs could still be one that some members know otherwise: it would divide them for nothing.
+            let of = log.0.first().map(|entry| AccountId(entry.hash()));
+            if !changes.adds.iter().any(|added| Some(added.leaf.identity.account) == of) {
+                return Ok(Err("it brings an account log that it does not need".into()));
+            }
             if let Learned::Untrusted(why) = learn(ctx, log, None)? {
                 return Ok(Err(format!("an account log that it brings: {why}")));
             }
