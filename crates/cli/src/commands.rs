@@ -99,8 +99,6 @@ async fn sign_up(context: &Context, handle: &str, server: &str, ask: bool) -> Re
     };
     let (client, phrase) = Client::sign_up(&context.home, key, handle, &server).await?;
     let me = client.me().await?;
-    // Whoever is written to before its keys lie on the server cannot be reached: stay until they do.
-    settle(&client).await;
     let signed_up = SignedUp::new(&me, phrase.danger_words());
     let printed = context.out.print(&signed_up, || signed_up.human(&me, client.key_source()));
     client.shutdown().await;

@@ -104,14 +104,14 @@ impl fmt::Debug for RecoveryPhrase {
 }
 
 impl Client {
-    /// Makes an account and registers it: its keys, its home, its place on the server. The vault forgets the recovery words before
-    /// they are returned: they are the caller's.
+    /// Makes an account and registers it: its keys, its home, its place on the server. When this returns, others can write to it.
+    /// The vault forgets the recovery words before they are returned: they are the caller's.
     ///
     /// When the server is not there or has the handle already, nothing is left behind. When this is cut off in between, calling
     /// it again with the same handle and server goes on with the same account and gives the same phrase.
     ///
     /// # Errors
-    /// [`SignUpError`], within some 40 seconds.
+    /// [`SignUpError`], within some 50 seconds.
     ///
     /// # Cancel safety
     /// Safe: see above.
@@ -170,7 +170,12 @@ impl Client {
         };
         let client = builder.start(home, vault, key_source, server.clone())?;
         match client.register().await {
-            Ok(()) => Ok((client, RecoveryPhrase(phrase))),
+            Ok(()) => {
+                // Whoever is written to before its keys lie on the server cannot be reached: stay until they do. Without a
+                // connection for so long they are published when there is one.
+                let _ = client.sync(SEND_TIMEOUT).await;
+                Ok((client, RecoveryPhrase(phrase)))
+            }
             Err(ClientError::Command(error)) if error != CommandError::Offline => {
                 if let Some(home) = client.stop().await {
                     place::discard(home).await;

@@ -46,6 +46,17 @@ async fn two_people_talk_and_see_each_other_verified() {
 }
 
 #[tokio::test]
+async fn whoever_signs_up_and_leaves_at_once_can_be_written_to() {
+    let server = Server::start().await;
+    let alice = person(&server, "@alice").await;
+    // No sync, no waiting: signing up has left on the server what others need.
+    let home = tempfile::tempdir().unwrap();
+    let (bob, _) = Client::sign_up(home.path(), KeyChoice::Auto, handle("@bob"), &server.url).await.unwrap();
+    bob.shutdown().await;
+    alice.client.send(to("@bob"), "hello").await.unwrap();
+}
+
+#[tokio::test]
 async fn three_people_talk_in_a_group() {
     let server = Server::start().await;
     let (alice, bob, _) = acquainted(&server).await;

@@ -2,7 +2,7 @@
 
 use stonechat_wire::{AccountId, AccountLog, ConversationId, ErrorCode, Failure, Handle, Request, Seq};
 
-use crate::account::{Learned, accept, learn, remember_handle};
+use crate::account::{Learned, accept, known, learn, remember_handle};
 use crate::api::{Command, CommandError, CommandId, Event, Link, Outcome, Role, Target};
 use crate::commit::role_of;
 use crate::content::Body;
@@ -59,7 +59,11 @@ impl Core {
             if *handle == me && !matches!(command, Command::SetRole { .. }) {
                 return Ok(Some(Err(CommandError::Yourself)));
             }
-            if ctx.txn.account_of(handle)?.is_none() {
+            let member = match &command {
+                Command::RemoveMember { group, member } => self.member_called(ctx, *group, member)?,
+                _ => None,
+            };
+            if ctx.txn.account_of(handle)?.is_none() && member.is_none() {
                 return Ok(self.look_up(ctx, handle.clone(), Waiting { id, command: command.clone() }).map(Err));
             }
         }
@@ -359,6 +363,28 @@ impl Core {
         Ok(Ok(info))
     }
 
+    /// The member whom people see under a handle: the one whose it is, or else one who only says so. Whoever came in under a
+    /// handle that is not theirs must be removable too.
+    fn member_called(
+        &self,
+        ctx: &Ctx<'_>,
+        group: ConversationId,
+        handle: &Handle,
+    ) -> Result<Option<AccountId>, CoreError> {
+        let Some(info) = ctx.txn.info(&group)? else { return Ok(None) };
+        let owner = ctx.txn.account_of(handle)?;
+        let mut claims = None;
+        for leaf in &info.leaves {
+            if Some(leaf.account) == owner {
+                return Ok(owner);
+            }
+            if claims.is_none() && known(ctx, &leaf.account)?.is_some_and(|state| state.handle() == handle) {
+                claims = Some(leaf.account);
+            }
+        }
+        Ok(claims)
+    }
+
     fn remove_member(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -366,7 +392,10 @@ impl Core {
         member: &Handle,
     ) -> Result<Result<Outcome, CommandError>, CoreError> {
         let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody removes".into()))?.account();
-        let account = self.accounts(ctx, std::slice::from_ref(member))?[0];
+        let account = match self.member_called(ctx, group, member)? {
+            Some(account) => account,
+            None => self.accounts(ctx, std::slice::from_ref(member))?[0],
+        };
         let member = member.clone();
         self.change(ctx, group, Role::Admin, move |core, _, info| {
             let state = core.group_state(info)?;

@@ -18,7 +18,7 @@ use crate::account::{Learned, known, learn};
 use crate::api::{Event, Link, Role};
 use crate::content::{Body, MessageId};
 use crate::keys::EpochSecrets;
-use crate::limits::ADDS_PER_COMMIT_MAX;
+use crate::limits::{ADD_BYTES_PER_COMMIT_MAX, ADDS_PER_COMMIT_MAX};
 use crate::mls::{self, Changes, CommitPlan, LeafIdentity};
 use crate::outer::OuterKind;
 use crate::policy::{self, GroupState, NewLeaf, PolicyLeaf, Proposed};
@@ -40,7 +40,8 @@ pub(crate) struct Evidence {
     pub logs: List<AccountLog, ADDS_PER_COMMIT_MAX>,
 }
 
-const _: () = assert!(ACCOUNT_LOG_BYTES_MAX < ENTRY_BYTES_MAX, "one account's log fits a commit");
+const _: () = assert!(ACCOUNT_LOG_BYTES_MAX < ADD_BYTES_PER_COMMIT_MAX, "one account's log fits a commit");
+const _: () = assert!(ADD_BYTES_PER_COMMIT_MAX < ENTRY_BYTES_MAX * 4 / 5, "what surrounds it fits beside it");
 
 /// What joiners need beside MLS's welcome: the account logs of all members, so that they too judge every leaf.
 #[derive(Encode, Decode)]
@@ -299,8 +300,13 @@ impl Core {
         let before = self.group_state(&info)?;
         let mut draft = Draft::on(before.clone());
         let proposed = self.with_group(ctx, id, |group, _, _| Ok(group.pending_removals()))?;
+        let mut bytes = 0;
         for intent in &info.intents {
-            if matches!(intent, Intent::Leave) || draft.added.len() >= ADDS_PER_COMMIT_MAX {
+            bytes += commit_bytes(ctx, intent)?;
+            // One at least: more than fits at once is several commits.
+            let full =
+                draft.added.len() >= ADDS_PER_COMMIT_MAX || (draft.settles > 0 && bytes > ADD_BYTES_PER_COMMIT_MAX);
+            if matches!(intent, Intent::Leave) || full {
                 break;
             }
             draft.take(intent, &info, &proposed);
@@ -509,12 +515,8 @@ impl Core {
         id: ConversationId,
         head: &mut Head,
     ) -> Result<(), CoreError> {
-        let capability = *self
-            .identity
-            .as_ref()
-            .ok_or_else(|| CoreError::Bug("nobody introduces themselves".into()))?
-            .record
-            .contact;
+        let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody introduces themselves".into()))?;
+        let capability = me.record.contact.clone();
         // `enqueue` reads and writes the head; the caller's copy follows.
         ctx.txn.save(Table::Conversation, &id.0, &*head);
         self.enqueue(ctx, id, Body::ContactCard { capability })?;
@@ -550,6 +552,11 @@ impl Core {
             }
         };
         for log in evidence.logs.iter() {
+            // A log that nobody needs could still be one that some members know otherwise: it would divide them for nothing.
+            let of = log.0.first().map(|entry| AccountId(entry.hash()));
+            if !changes.adds.iter().any(|added| Some(added.leaf.identity.account) == of) {
+                return Ok(Err("it brings an account log that it does not need".into()));
+            }
             if let Learned::Untrusted(why) = learn(ctx, log, None)? {
                 return Ok(Err(format!("an account log that it brings: {why}")));
             }
@@ -680,6 +687,17 @@ impl Draft {
             .map_err(|_| CoreError::Bug("more adds than a commit takes".into()))?;
         Ok(Evidence { logs })
     }
+}
+
+/// What an intent brings into a commit: key packages, and the account logs that vouch for them.
+fn commit_bytes(ctx: &Ctx<'_>, intent: &Intent) -> Result<usize, CoreError> {
+    let (account, packages) = match intent {
+        Intent::Add(account, packages) => (account, packages.as_slice()),
+        Intent::Replace(account, package) => (account, std::slice::from_ref(package)),
+        _ => return Ok(0),
+    };
+    let log = ctx.txn.contact(account)?.map_or(0, |contact| encode(&contact.log).len());
+    Ok(log + packages.iter().map(|package| package.bytes.len()).sum::<usize>())
 }
 
 /// Who may do what, before anything is sent.

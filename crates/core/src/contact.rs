@@ -7,8 +7,9 @@
 use stonechat_wire::limits::{BLOB_CHUNK_BYTES_MAX, BLOB_CHUNKS_MAX, PAGE_ENTRIES_MAX};
 use stonechat_wire::{
     AccountId, Admission, BlobId, Bytes, Capability, ConversationId, DeviceId, Envelope, EpochId, ErrorCode, Failure,
-    Lane, List, Request, Seq, Timestamp, decode,
+    Lane, List, Request, Seq, Timestamp, decode, encode,
 };
+use zeroize::Zeroizing;
 
 use crate::account::{Learned, accept, known, learn};
 use crate::api::{Event, Link};
@@ -26,8 +27,9 @@ use crate::step::Ctx;
 use crate::vault::Table;
 use crate::{Core, CoreError};
 
-/// A welcome up to this size travels in the envelope; a larger one in a blob.
-const INLINE_WELCOME_BYTES_MAX: usize = 32 * 1024;
+/// A welcome is sent in the envelope if it has, with the sender's account log, at most so many bytes; a larger one in a blob.
+const INLINE_SENT_BYTES_MAX: usize = 32 * 1024;
+const _: () = assert!(INLINE_SENT_BYTES_MAX <= envelope::INLINE_WELCOME_BYTES_MAX, "what is sent is accepted");
 /// How many members are asked to help at once.
 const HELPERS_MAX: usize = 8;
 /// How long a device waits before it asks for help again, in seconds.
@@ -414,14 +416,15 @@ impl Core {
         package: &Bytes<WELCOME_BYTES_MAX>,
         added: &[(AccountId, DeviceId)],
     ) -> Result<(), CoreError> {
-        let (welcome, blob) = if package.len() <= INLINE_WELCOME_BYTES_MAX {
+        let log_bytes = self.identity.as_ref().map_or(0, |me| encode(&me.log).len());
+        let (welcome, blob) = if package.len() + log_bytes <= INLINE_SENT_BYTES_MAX {
             let bytes =
                 Bytes::new(package.to_vec()).map_err(|_| CoreError::Bug("an inline welcome over its bound".into()))?;
             (Welcome::Inline(bytes), None)
         } else {
             let (key, ciphertext, hash) = envelope::seal_blob(ctx.rng, package);
-            let write: [u8; 32] = ctx.random();
-            let blob = BlobId::of(&Capability::from_bytes(write));
+            let write: Zeroizing<[u8; 32]> = ctx.random().into();
+            let blob = BlobId::of(&Capability::from_bytes(*write));
             let chunks = ciphertext.chunks(BLOB_CHUNK_BYTES_MAX);
             let count = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
             if count as usize > BLOB_CHUNKS_MAX {
@@ -459,8 +462,14 @@ impl Core {
             log: Some(me.log.clone()),
             body,
         };
-        let sealed = envelope::seal(ctx.rng, account, keys, &letter, &me.signing)
-            .map_err(|e| CoreError::Bug(format!("sealing a letter: {e}")))?;
+        let sealed = match envelope::seal(ctx.rng, account, keys, &letter, &me.signing) {
+            Ok(sealed) => sealed,
+            // Nothing that trying again would change: an account log that has grown too long, or an inbox key that is none.
+            Err(error) => {
+                ctx.refused(None, format!("{} cannot be written to: {error}", state.handle()));
+                return Ok(());
+            }
+        };
         let record =
             EnvelopeRecord { account, device, sealed: sealed.into_vec(), blob, not_before: Timestamp(0), tries: 0 };
         let key: [u8; 16] = ctx.random();
@@ -492,7 +501,7 @@ impl Core {
             let contact = ctx.txn.contact(&record.account)?.and_then(|contact| contact.contact);
             // A capability that was taken back is refused once; then a token pays.
             let admission = match contact.filter(|_| record.tries == 0) {
-                Some(capability) => Admission::Contact(Capability::from_bytes(capability)),
+                Some(capability) => Admission::Contact(Capability::from_bytes(*capability)),
                 None => match self.token(ctx)? {
                     Some(token) => Admission::Token(token),
                     None => continue,
@@ -523,7 +532,7 @@ impl Core {
             .get(Table::Blob, &chunk_key(&blob, chunk))?
             .ok_or_else(|| CoreError::Bug("a chunk vanished".into()))?;
         let bytes = Bytes::new(bytes).map_err(|_| CoreError::Bug("a chunk over its bound".into()))?;
-        let write = Capability::from_bytes(upload.write);
+        let write = Capability::from_bytes(*upload.write);
         self.ask(
             ctx,
             Link::Anonymous,

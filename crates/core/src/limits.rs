@@ -8,6 +8,9 @@ pub const GROUP_NAME_BYTES_MAX: usize = 128;
 pub const GROUP_MEMBERS_MAX: usize = 1_000;
 /// People added by one commit: their key packages and account logs (about 5 KiB each) must fit one entry.
 pub const ADDS_PER_COMMIT_MAX: usize = 150;
+/// Key packages and account logs in one commit, in bytes: the rest of its entry is for the commit itself and its padding. An
+/// account alone may have more, if it has many devices and a long log.
+pub const ADD_BYTES_PER_COMMIT_MAX: usize = 768 * 1024;
 /// Application entries of one conversation that wait for the server's acknowledgement.
 pub const IN_FLIGHT_MAX: usize = 32;
 /// Key packages that a device keeps in its pool on the server.

@@ -1,5 +1,7 @@
 //! What a person sees, read from the committed state of a vault. Nothing here changes anything.
 
+use std::collections::BTreeMap;
+
 use stonechat_wire::{AccountId, AccountState, ConversationId, Handle};
 
 use crate::api::{ContactRequest, Conversation, Lock, Me, Member, Message, Role};
@@ -22,15 +24,24 @@ pub fn me(vault: &dyn VaultRead) -> Result<Option<Me>, VaultError> {
 /// # Errors
 /// When the vault cannot be read.
 pub fn conversations(vault: &dyn VaultRead) -> Result<Vec<Conversation>, VaultError> {
-    let mut all = Vec::new();
+    let mut heads = Vec::new();
+    // Both of the two count.
+    let mut unread_from = BTreeMap::<AccountId, u64>::new();
     for id in vault.conversation_ids()? {
-        let Some(info) = vault.info(&id)? else { continue };
-        let shown = match &info.peer {
-            Some(peer) => vault.direct(peer)?.is_none_or(|preferred| preferred == id),
-            None => true,
+        let (Some(head), Some(info)) = (vault.head(&id)?, vault.info(&id)?) else { continue };
+        if let Some(peer) = info.peer {
+            *unread_from.entry(peer).or_default() += head.unread;
+        }
+        heads.push((id, head, info));
+    }
+    let mut all = Vec::with_capacity(heads.len());
+    for (id, head, info) in heads {
+        let (shown, unread) = match &info.peer {
+            Some(peer) => (vault.direct(peer)?.is_none_or(|preferred| preferred == id), unread_from[peer]),
+            None => (true, head.unread),
         };
-        if shown && let Some(conversation) = describe(vault, id)? {
-            all.push((latest_key(vault, &id, &info)?, conversation));
+        if shown {
+            all.push((latest_key(vault, &id, &info)?, describe(vault, id, &head, &info, unread)?));
         }
     }
     all.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.title.cmp(&y.title)));
@@ -42,7 +53,9 @@ pub fn conversations(vault: &dyn VaultRead) -> Result<Vec<Conversation>, VaultEr
 /// # Errors
 /// When the vault cannot be read.
 pub fn conversation(vault: &dyn VaultRead, id: &ConversationId) -> Result<Option<Conversation>, VaultError> {
-    describe(vault, *id)
+    let (Some(head), Some(info)) = (vault.head(id)?, vault.info(id)?) else { return Ok(None) };
+    let unread = unread(vault, &head, &info, id)?;
+    describe(vault, *id, &head, &info, unread).map(Some)
 }
 
 /// What a person may have meant.
@@ -164,27 +177,32 @@ pub(crate) fn handle_of<R: Read + ?Sized>(reader: &R, account: &AccountId) -> Re
     Ok(Some(state.handle().clone()))
 }
 
-fn describe(vault: &dyn VaultRead, id: ConversationId) -> Result<Option<Conversation>, VaultError> {
-    let (Some(head), Some(info)) = (vault.head(&id)?, vault.info(&id)?) else { return Ok(None) };
+fn describe(
+    vault: &dyn VaultRead,
+    id: ConversationId,
+    head: &Head,
+    info: &Info,
+    unread: u64,
+) -> Result<Conversation, VaultError> {
     let state =
         GroupState::decode(&info.state).map_err(|_| VaultError { detail: "a group's state does not decode".into() })?;
-    let (members, lock) = members(vault, &info, &state)?;
+    let (members, lock) = members(vault, info, &state)?;
     let title = match &info.peer {
         Some(peer) => handle_of(&vault, peer)?.map_or_else(|| "?".to_owned(), |handle| handle.to_string()),
         None => state.name.clone(),
     };
     let last = messages(vault, &id, None, 1)?.pop();
-    Ok(Some(Conversation {
+    Ok(Conversation {
         id,
         title,
         is_group: info.peer.is_none(),
         members,
-        unread: unread(vault, &head, &info, &id)?,
+        unread,
         last,
         lock,
         notice: info.notice.clone(),
         active: head.phase != Phase::Gone,
-    }))
+    })
 }
 
 fn unread(vault: &dyn VaultRead, head: &Head, info: &Info, id: &ConversationId) -> Result<u64, VaultError> {

@@ -50,8 +50,8 @@ pub(crate) struct ContactRecord {
     #[n(1)]
     pub accepted: bool,
     /// Opens the contact lane of their inbox.
-    #[cbor(n(2), with = "optional32")]
-    pub contact: Option<[u8; 32]>,
+    #[cbor(n(2), with = "optional_secret32")]
+    pub contact: Option<Zeroizing<[u8; 32]>>,
     /// Why their lock is open, if it is.
     #[n(3)]
     pub alarm: Option<String>,
@@ -317,7 +317,7 @@ pub(crate) enum WelcomeRecord {
     #[n(1)]
     Blob(
         #[n(0)] BlobId,
-        #[cbor(n(1), with = "stonechat_wire::codec::fixed")] [u8; 32],
+        #[cbor(n(1), with = "secret32")] Zeroizing<[u8; 32]>,
         #[n(2)] u32,
         #[cbor(n(3), with = "stonechat_wire::codec::fixed")] [u8; 32],
     ),
@@ -346,8 +346,8 @@ pub(crate) struct EnvelopeRecord {
 #[derive(Encode, Decode, Clone)]
 #[cbor(map)]
 pub(crate) struct BlobRecord {
-    #[cbor(n(0), with = "stonechat_wire::codec::fixed")]
-    pub write: [u8; 32],
+    #[cbor(n(0), with = "secret32")]
+    pub write: Zeroizing<[u8; 32]>,
     #[n(1)]
     pub chunks: u32,
     /// Chunks that the server has.
@@ -372,6 +372,36 @@ pub(crate) mod secret32 {
 
     pub(crate) fn decode<C>(d: &mut Decoder<'_>, ctx: &mut C) -> Result<Zeroizing<[u8; 32]>, DecodeFailure> {
         stonechat_wire::codec::fixed::decode(d, ctx).map(Zeroizing::new)
+    }
+}
+
+/// `#[cbor(with)]` for a secret of 32 bytes that is wiped on drop, or null.
+pub(crate) mod optional_secret32 {
+    use minicbor::data::Type;
+    use minicbor::decode::Error as DecodeFailure;
+    use minicbor::encode::{Error as EncodeFailure, Write};
+    use minicbor::{Decoder, Encoder};
+    use zeroize::Zeroizing;
+
+    use super::secret32;
+
+    pub(crate) fn encode<C, W: Write>(
+        secret: &Option<Zeroizing<[u8; 32]>>,
+        e: &mut Encoder<W>,
+        ctx: &mut C,
+    ) -> Result<(), EncodeFailure<W::Error>> {
+        match secret {
+            None => e.null()?.ok(),
+            Some(secret) => secret32::encode(secret, e, ctx),
+        }
+    }
+
+    pub(crate) fn decode<C>(d: &mut Decoder<'_>, ctx: &mut C) -> Result<Option<Zeroizing<[u8; 32]>>, DecodeFailure> {
+        if d.datatype()? == Type::Null {
+            d.null()?;
+            return Ok(None);
+        }
+        secret32::decode(d, ctx).map(Some)
     }
 }
 

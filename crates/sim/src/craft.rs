@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use ed25519_dalek::SigningKey;
 use minicbor::{Decode, Encode};
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore as _;
@@ -13,8 +14,8 @@ use stonechat_core::policy::{GroupState, roles_effective};
 use stonechat_core::vault::{MemoryVault, Table, Txn, VaultRead};
 use stonechat_core::{Role, query, sign_up};
 use stonechat_wire::{
-    AccountLog, Bytes, Capability, CapabilityHash, ConversationId, EntryKind, EpochCaps, EpochId, Handle, List,
-    LogEntry, Request, Seq, Timestamp, encode,
+    self as wire, AccountLog, Bytes, Capability, CapabilityHash, ConversationId, EntryKind, EpochCaps, EpochId, Handle,
+    List, LogBody, LogEntry, Request, Seq, Timestamp, encode,
 };
 
 /// A way to break the rules of a conversation.
@@ -44,10 +45,15 @@ pub enum Breach {
     WrongCapability,
     /// A commit of an earlier epoch, sealed for this one.
     Stale,
+    /// Brings the log of an account that it does not add.
+    NeedlessEvidence,
+    /// Adds somebody whose account log says one thing or another, always signed by its own keys: whoever saw the other one
+    /// before does not follow. An admin may add; nothing in the commit itself is wrong.
+    TwoFaced(bool),
 }
 
-/// All of them.
-pub const BREACHES: [Breach; 12] = [
+/// Those that break a rule by themselves.
+pub const BREACHES: [Breach; 13] = [
     Breach::Add,
     Breach::Impersonate,
     Breach::NoEvidence,
@@ -60,6 +66,7 @@ pub const BREACHES: [Breach; 12] = [
     Breach::ChangeKind,
     Breach::WrongCapability,
     Breach::Stale,
+    Breach::NeedlessEvidence,
 ];
 
 impl Breach {
@@ -78,6 +85,8 @@ impl Breach {
             Self::ChangeKind => "a commit changes what kind of conversation it is",
             Self::WrongCapability => "it names capabilities that are not those of its epoch",
             Self::Stale => "the message is of epoch",
+            Self::NeedlessEvidence => "it brings an account log that it does not need",
+            Self::TwoFaced(_) => "their account log contradicts the one first seen",
         }
     }
 }
@@ -92,6 +101,8 @@ pub const GHOST: &str = "ghost";
 pub struct Crafter {
     /// Commits that it made, by conversation: to be shown again in a later epoch.
     old: BTreeMap<ConversationId, (Seq, Vec<u8>)>,
+    /// Whom [`Breach::TwoFaced`] adds.
+    puppet: Option<Ghost>,
 }
 
 impl Crafter {
@@ -112,7 +123,15 @@ impl Crafter {
         let mut group = Group::load(&mls, &id.0).ok().flatten().filter(Group::is_active)?;
         let mine = EpochSecrets::derive(|label| group.export(&mls, label, &id.0)).ok()?;
         drop(mls);
-        let plan = plan(&group, &me, rng, now, breach)?;
+        let plan = match breach {
+            Breach::TwoFaced(face) => {
+                if self.puppet.is_none() {
+                    self.puppet = Some(ghost(rng, now)?);
+                }
+                self.puppet.as_ref()?.two_faced(rng, now, face)?
+            }
+            _ => plan(&group, &me, rng, now, breach)?,
+        };
         let mls = Mls::new(&mut txn, rng);
         if group.pending() {
             group.clear_pending(&mls).ok()?;
@@ -156,6 +175,10 @@ fn plan(group: &Group, me: &Keys, rng: &mut ChaCha20Rng, now: Timestamp, breach:
         Some(CommitPlan { add: vec![package], aad, ..no_changes() })
     };
     match breach {
+        Breach::NeedlessEvidence => {
+            let aad = encode(&EvidenceView { logs: vec![ghost(rng, now)?.log] });
+            Some(CommitPlan { aad, update_path: true, ..no_changes() })
+        }
         Breach::Add if is_group && role < Role::Admin => {
             let ghost = ghost(rng, now)?;
             with(ghost.key_package(rng, now, ghost.leaf)?, vec![ghost.log])
@@ -190,7 +213,12 @@ fn plan(group: &Group, me: &Keys, rng: &mut ChaCha20Rng, now: Timestamp, breach:
         Breach::ChangeKind if is_group => set(GroupState::direct(me.leaf.account, others.first()?.identity.account)),
         Breach::ChangeKind => set(GroupState::group(STOLEN_NAME.to_owned(), me.leaf.account)),
         Breach::WrongCapability | Breach::Stale => Some(CommitPlan { update_path: true, ..no_changes() }),
-        Breach::Add | Breach::RemoveOwner | Breach::Rename | Breach::SeizeOwnership | Breach::NoOwner => None,
+        Breach::Add
+        | Breach::RemoveOwner
+        | Breach::Rename
+        | Breach::SeizeOwnership
+        | Breach::NoOwner
+        | Breach::TwoFaced(_) => None,
     }
 }
 
@@ -200,6 +228,7 @@ fn no_changes() -> CommitPlan {
 
 /// Somebody who never signed up anywhere.
 struct Ghost {
+    signing: SigningKey,
     signer: Signer,
     leaf: LeafIdentity,
     log: AccountLog,
@@ -213,10 +242,26 @@ fn ghost(rng: &mut ChaCha20Rng, now: Timestamp) -> Option<Ghost> {
     let me: MeView = record(&vault, Table::Meta, b"me")?;
     let log = AccountLog(List::new(vec![me.genesis]).ok()?);
     let Keys { signer, leaf } = Keys::of(&vault)?;
-    Some(Ghost { signer, leaf, log })
+    Some(Ghost { signing: SigningKey::from_bytes(&me.signature_seed), signer, leaf, log })
 }
 
 impl Ghost {
+    /// Adds it, with a log whose second entry is another one for each face.
+    fn two_faced(&self, rng: &mut ChaCha20Rng, now: Timestamp, face: bool) -> Option<CommitPlan> {
+        let genesis = self.log.0.first()?;
+        let recovery = SigningKey::from_bytes(&[u8::from(face) + 1; 32]);
+        let body = LogBody::RotateRecovery {
+            previous: genesis.hash(),
+            recovery: recovery.verifying_key().to_bytes(),
+            at: Timestamp(u64::from(face)),
+        };
+        let by = (wire::Signer::Device(self.leaf.device), &self.signing);
+        let entry = LogEntry::sign(&body, &[by, (wire::Signer::Recovery, &recovery)]);
+        let log = AccountLog(List::new(vec![genesis.clone(), entry]).ok()?);
+        let add = vec![self.key_package(rng, now, self.leaf)?];
+        Some(CommitPlan { add, aad: encode(&EvidenceView { logs: vec![log] }), ..no_changes() })
+    }
+
     fn key_package(&self, rng: &mut ChaCha20Rng, now: Timestamp, leaf: LeafIdentity) -> Option<Vec<u8>> {
         let scratch = MemoryVault::default();
         let mut txn = Txn::new(&scratch);

@@ -58,6 +58,23 @@ fn told(world: &World, who: usize, id: &ConversationId, words: &str) -> bool {
     )
 }
 
+/// For whoever reads a failure.
+fn all_told(world: &World) -> String {
+    let mut lines = Vec::new();
+    for client in &world.clients {
+        let refused = client.events.iter().filter_map(|event| match event {
+            Event::Refused { what, .. } => Some(format!("{}: {what}", client.handle)),
+            _ => None,
+        });
+        lines.extend(refused);
+        let conversations = query::conversations(&client.vault).unwrap_or_default();
+        lines.extend(
+            conversations.iter().map(|c| format!("{}: {:?} {} {:?}", client.handle, c.title, c.active, c.notice)),
+        );
+    }
+    lines.join("\n")
+}
+
 fn texts(world: &World, who: usize, id: &ConversationId) -> Vec<String> {
     let messages = world.transcript(who, id).into_iter();
     messages.map(|message| format!("{}: {:?}", message.sender_handle, message.body)).collect()
@@ -122,5 +139,44 @@ fn direct_messages_stay_between_two_whatever_one_of_them_tries() {
         world.run_ms(200_000);
         assert!(told(&world, ALICE, &id, breach.refusal()), "{breach:?}: {:?}", world.clients[ALICE].events);
         assert_eq!(shown(&world, ALICE, &id), before, "{breach:?} was followed");
+    }
+}
+
+/// Somebody with two account logs, each signed by their own keys, is brought in by an admin: one member has seen the other
+/// log before. Those who refuse say so, also of the invitation that is meant to bring them back; nobody loses the group, but
+/// it is divided (docs/threat-model.md).
+#[test]
+fn a_commit_that_only_some_can_follow_is_named_by_those_who_refuse_it() {
+    let (mut world, team) = group(200);
+    world.command(ALICE, Command::SetRole { group: team, member: handle("mallory"), role: Role::Admin });
+    let side = world.command(MALLORY, Command::CreateGroup { name: "side".into(), members: vec![handle("carol")] });
+    for _ in 0..10 {
+        world.run_ms(5_000);
+        accept_all(&mut world);
+    }
+    let Some(Ok(Outcome::Conversation(side))) = world.clients[MALLORY].finished.get(&side).cloned() else { panic!() };
+    let names = |world: &World, who, id| -> Vec<String> {
+        shown(world, who, id).1.into_iter().map(|(handle, _)| handle).collect()
+    };
+
+    assert!(world.breach(MALLORY, side, Breach::TwoFaced(false)));
+    world.run_ms(5_000);
+    assert_eq!(names(&world, CAROL, &side), ["@carol", "@ghost", "@mallory"], "one face is shown to Carol");
+    assert!(world.breach(MALLORY, team, Breach::TwoFaced(true)));
+    world.run_ms(200_000);
+    assert_eq!(names(&world, ALICE, &team), ["@alice", "@carol", "@ghost", "@mallory"], "the other one to Alice");
+    assert_eq!(names(&world, CAROL, &team), ["@alice", "@carol", "@mallory"]);
+    let refusal = Breach::TwoFaced(true).refusal();
+    assert!(told(&world, CAROL, &team, refusal), "{:?}", world.clients[CAROL].events);
+
+    assert!(told(&world, CAROL, &team, "an invitation could not be followed: an account log that it brings"));
+    assert!(!told(&world, ALICE, &team, refusal), "to her it is a commit like others");
+
+    // Nobody has that handle on the server, and still the owner can take them out by it.
+    let removal = world.command(ALICE, Command::RemoveMember { group: team, member: handle("ghost") });
+    world.run_ms(200_000);
+    assert_eq!(world.clients[ALICE].finished.get(&removal), Some(&Ok(Outcome::Done)));
+    for who in [ALICE, CAROL] {
+        assert_eq!(names(&world, who, &team), ["@alice", "@carol", "@mallory"], "{}", all_told(&world));
     }
 }

@@ -1,7 +1,7 @@
 //! Floors: the disk, and the server's store without a server around it.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{Seek as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -76,17 +76,31 @@ pub(crate) fn disk_flushes(dir: &Path, writers: usize, seconds: u64) -> Result<f
     Ok(records as f64 / begin.elapsed().as_secs_f64())
 }
 
-/// How long each of so many appends to a file takes until it is on the disk.
-pub(crate) fn disk_appends(dir: &Path, count: usize) -> Result<Vec<Duration>> {
-    let mut file = File::create(dir.join("floor"))?;
-    let mut waits = Vec::with_capacity(count);
-    for _ in 0..count {
-        let started = Instant::now();
-        file.write_all(&[0x5a; RECORD_BYTES])?;
-        file.sync_data()?;
-        waits.push(started.elapsed());
+/// A file that is written durably, a record at a time.
+pub(crate) struct DurableFile(File);
+
+impl DurableFile {
+    /// One that grows with each record: the file system writes down its new length as well.
+    pub(crate) fn growing(path: &Path) -> Result<Self> {
+        Ok(Self(File::create(path)?))
     }
-    Ok(waits)
+
+    /// One whose room is there already, as in a write-ahead log that has come round. For so many records.
+    pub(crate) fn with_room(path: &Path, records: usize) -> Result<Self> {
+        let mut file = File::create(path)?;
+        file.write_all(&vec![0; records * RECORD_BYTES])?;
+        file.sync_all()?;
+        file.rewind()?;
+        Ok(Self(file))
+    }
+
+    /// How long one record takes until it is on the disk.
+    pub(crate) fn append(&mut self) -> Result<Duration> {
+        let started = Instant::now();
+        self.0.write_all(&[0x5a; RECORD_BYTES])?;
+        self.0.sync_data()?;
+        Ok(started.elapsed())
+    }
 }
 
 /// Writers that append one after the other to a store of their own, over so many keys.

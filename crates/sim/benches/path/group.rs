@@ -57,7 +57,11 @@ async fn sign_up(server: &ServerUrl, homes: &Path) -> Result<Vec<Person>> {
     let people = stream::iter(1..DEVICES).map(async |n| person(&format!("member{n}"), server, homes).await);
     let people = people.buffered(SIGN_UPS_AT_ONCE).try_collect::<Vec<_>>().await?;
     let each = started.elapsed().div_f64(people.len() as f64);
-    line("sign up, each of 99", &time(each), &format!("{SIGN_UPS_AT_ONCE} at once; makes 50 key packages, draws 48 tokens"));
+    line(
+        "sign up, each of 99",
+        &time(each),
+        &format!("{SIGN_UPS_AT_ONCE} at once; makes 50 key packages, draws 48 tokens"),
+    );
     Ok(people)
 }
 

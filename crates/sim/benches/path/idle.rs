@@ -22,7 +22,9 @@ const AT_ONCE: usize = 64;
 const REST: Duration = Duration::from_secs(3);
 
 pub(crate) async fn run(bench: &Bench) -> Result<()> {
-    title(&format!("Server memory for an idle connection, {CONNECTIONS} of them (resident; without the kernel's share)"));
+    title(&format!(
+        "Server memory for an idle connection, {CONNECTIONS} of them (resident; without the kernel's share)"
+    ));
     raise_open_files()?;
 
     let this = std::env::current_exe()?;

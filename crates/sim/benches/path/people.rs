@@ -42,7 +42,11 @@ pub(crate) async fn befriend(one: &Person, other: &Person) -> Result<Conversatio
 }
 
 /// Accepts somebody's request as soon as it is there.
-pub(crate) async fn accept(client: &Client, news: &mut (impl Stream<Item = Event> + Unpin), from: &Handle) -> Result<()> {
+pub(crate) async fn accept(
+    client: &Client,
+    news: &mut (impl Stream<Item = Event> + Unpin),
+    from: &Handle,
+) -> Result<()> {
     let asked = async {
         while !client.requests().await?.iter().any(|request| request.handle == *from) {
             news.next().await.context("the client stopped")?;

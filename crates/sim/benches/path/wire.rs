@@ -147,7 +147,8 @@ impl Chat {
         random.iter_mut().for_each(|bytes| OsRng.fill_bytes(bytes));
         let [id, read, write] = random;
         let id = ConversationId(id);
-        let first = EpochCaps { read: Capability::from_bytes(read).hash(), write: Capability::from_bytes(write).hash() };
+        let first =
+            EpochCaps { read: Capability::from_bytes(read).hash(), write: Capability::from_bytes(write).hash() };
         anonymous.ask(Request::CreateConversation { conversation: id, first, token }).await?;
         Ok(Self { id, read, write, epoch: first_epoch_id(&id, &first) })
     }
