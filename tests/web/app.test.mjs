@@ -147,6 +147,29 @@ test('what is written without a server is sent when there is one again', async (
   await alice.app.step('after the browser was closed');
 });
 
+test('the app starts without its server, and sends later', async (t) => {
+  const w = await world(t);
+  const server = await w.server();
+  const alice = await w.browser('alice', server.url);
+  const bob = w.terminal('bob', server.url);
+  await Promise.all([alice.app.signUp(), bob.signUp()]);
+  await alice.app.newMessage('@bob');
+  await alice.app.send('with a server');
+  await bob.accepts('@alice');
+  // The copy of the app's files is there once this resolves.
+  await alice.app.page.evaluate(() => navigator.serviceWorker.ready);
+  await server.stop();
+  await alice.reopen();
+  await alice.app.open('@bob');
+  await alice.app.reads('with a server');
+  await alice.app.write('without one');
+  await alice.app.message('without one').filter({ hasText: 'Queued' }).waitFor();
+  await alice.app.step('started without a server');
+  await server.start();
+  await alice.app.message('without one').filter({ hasText: 'Sent' }).waitFor();
+  await bob.reads('@alice', 'without one');
+});
+
 test('a second tab follows the first and takes over from it', async (t) => {
   const w = await world(t);
   const server = await w.server();

@@ -26,6 +26,9 @@
 //! # }
 //! ```
 //!
+//! In a browser (wasm32, in a dedicated worker) it is the same: a home is the name of a place in the browser's private storage, its key
+//! is kept by the browser, and one task of the event loop stands for the thread. What differs is in `web/`.
+//!
 //! Nothing waits for ever: [`Client::send`] has [`SEND_TIMEOUT`], everything else that needs the server [`COMMAND_TIMEOUT`], unless
 //! [`Builder::timeouts`] says otherwise. Every method is safe to cancel: what was asked goes on, only the answer is lost.
 

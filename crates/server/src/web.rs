@@ -40,8 +40,9 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(files: &'static [File]) -
 fn send(file: &File, etag: HeaderValue, request: &HeaderMap) -> Response {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type(file.name)));
-    // Every name but the index's tells its content: what is under it never changes.
-    let caching = if file.name == INDEX { "no-cache" } else { "public, max-age=31536000, immutable" };
+    // Other names tell their content: what is under them never changes.
+    let caching =
+        if [INDEX, OFFLINE].contains(&file.name) { "no-cache" } else { "public, max-age=31536000, immutable" };
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     let is_known = request.get(header::IF_NONE_MATCH).is_some_and(|known| known == etag);
@@ -120,11 +121,11 @@ const HARDENING: &[(&str, &str)] = &[
 ];
 
 /// Nothing, and then what the app needs: its own scripts, programs, styles, pictures and manifest, its own server, its worker.
-/// No inline script or style, no text that becomes markup or script (Trusted Types with the one policy that names the
-/// worker's address), no frame around it, no form that leaves.
+/// No inline script or style, no text that becomes markup or script (Trusted Types, with policies for the
+/// addresses of the two workers only), no frame around it, no form that leaves.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; \
     img-src 'self'; font-src 'self'; connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; \
-    frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types stonechat";
+    frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types stonechat stonechat-offline";
 
 /// What no page here ever asks for, so that nothing that runs in one can.
 const PERMISSIONS_POLICY: &str = "accelerometer=(), browsing-topics=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), \
@@ -132,6 +133,8 @@ const PERMISSIONS_POLICY: &str = "accelerometer=(), browsing-topics=(), camera=(
     publickey-credentials-get=(), screen-wake-lock=(), serial=(), usb=(), xr-spatial-tracking=()";
 
 const INDEX: &str = "index.html";
+/// Keeps the app's files in the browser; browsers ask for it anew to see whether there is a new version.
+const OFFLINE: &str = "offline.js";
 
 const HOME: &str = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Stonechat</title>\n<h1>Stonechat</h1>\n\
 <p>This is a Stonechat server. It delivers end-to-end encrypted messages and cannot read them.</p>\n\
@@ -144,6 +147,7 @@ mod tests {
 
     const TABLE: &[File] = &[
         File { name: "index.html", plain: b"<!doctype html><p>the app", brotli: None },
+        File { name: "offline.js", plain: b"keep", brotli: None },
         File { name: "page-0011.js", plain: b"a long script", brotli: Some(b"short") },
     ];
 
@@ -180,6 +184,8 @@ mod tests {
         assert_eq!(script.headers()[header::CACHE_CONTROL], "public, max-age=31536000, immutable");
         assert_eq!(script.headers()[header::CONTENT_TYPE], "text/javascript; charset=utf-8");
         assert_eq!(ask(TABLE, false, "/index.html", &[]).await.status(), StatusCode::NOT_FOUND);
+        let offline = ask(TABLE, false, "/offline.js", &[]).await;
+        assert_eq!(offline.headers()[header::CACHE_CONTROL], "no-cache");
     }
 
     #[tokio::test]

@@ -244,7 +244,10 @@ pub enum Target {
 // --- what the worker answers ---
 
 /// What a page gets for an [`Ask`].
-#[expect(clippy::large_enum_variant, reason = "it lives as long as it takes to draw it")]
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    expect(clippy::large_enum_variant, reason = "it lives as long as it takes to draw it")
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// It is done.

@@ -68,7 +68,7 @@ export class App {
   }
 
   conversation(title) {
-    return this.list.getByRole('link', { name: new RegExp(title) });
+    return this.list.getByRole('link').filter({ has: this.page.locator('.row-title', { hasText: title }) });
   }
 
   async open(title) {
@@ -132,9 +132,9 @@ export class App {
     await this.message(text).waitFor();
   }
 
-  /** What the lock says. */
+  /** What the lock over the open conversation's picture says. */
   async lock() {
-    const lock = this.page.getByRole('img', { name: /^(Verified|Not verified)/ }).first();
+    const lock = this.page.locator('.chat-pane .bar').getByRole('img', { name: /erified/ });
     return (await accessibleName(lock)).startsWith('Verified') ? 'closed' : 'open';
   }
 

@@ -82,7 +82,23 @@ impl Folder {
             }
         }
         ensure!(self.done.contains_key(INDEX), "there is no {INDEX} among the static files");
+        let offline = self.offline();
+        self.done.insert(OFFLINE.to_owned(), offline.into_bytes());
         Ok(Files(self.done))
+    }
+
+    /// The script that keeps all of these files. A browser takes another script for another version.
+    fn offline(&self) -> String {
+        let mut version = Sha256::new();
+        let mut list = String::new();
+        for (name, bytes) in &self.done {
+            let path = if name == INDEX { "" } else { name };
+            list.push_str(&format!("\n  \"/{path}\","));
+            version.update(Sha256::digest(name.as_bytes()));
+            version.update(Sha256::digest(bytes));
+        }
+        let version = hex::encode(&version.finalize()[..NAME_HASH_BYTES]);
+        include_str!("offline.js").replace("VERSION_HERE", &version).replace("FILES_HERE", &format!("[{list}\n]"))
     }
 
     /// Puts final names in the place of `"/name"` and `url(/name)`, and an `integrity` beside what a browser can check.
@@ -161,6 +177,8 @@ fn write_if_new(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Kept as it is, because people and links come to it.
 const INDEX: &str = "index.html";
+/// Keeps the files for when there is no server. Browsers ask for it by this name, to see whether there is a new version.
+pub(crate) const OFFLINE: &str = "offline.js";
 /// Files that name others, in the order in which they can be finished.
 const NAMING: &[&str] = &[".svg", ".css", ".webmanifest", ".html"];
 /// What a browser checks against `integrity` when it stands beside the address.
@@ -196,6 +214,12 @@ mod tests {
         assert!(html.contains(&format!("src=\"/{}\" integrity=\"sha384-{integrity}\"", name("page-"))), "{html}");
         assert!(html.contains(&format!("href=\"/{}\" integrity=\"sha384-", name("style-"))), "{html}");
         assert!(html.contains("<a href=\"/\">home</a>"), "{html}");
+        let offline = String::from_utf8(files[OFFLINE].clone()).unwrap();
+        assert!(
+            offline.contains("\n  \"/\",") && offline.contains(&format!("\n  \"/{}\",", name("page-"))),
+            "{offline}"
+        );
+        assert!(!offline.contains("_HERE") && !offline.contains(INDEX), "{offline}");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | `--worker worker.wasm` | the same with `worker` |
 //! | `--static DIR`: pictures, `style.css`, … | each with its hash in its name, and the names in it made to match |
 //! | `--static DIR`: `index.html` | `index.html`, with the names and an `integrity` for each script, style and program |
+//! | | `offline.js`, which keeps all of these in the browser for when there is no server |
 //!
 //! Beside each file that gets smaller by it lies `<name>.br`. What is in the folder depends on the input alone; a file that is
 //! right already is not touched, so that nothing is rebuilt for nothing.
@@ -57,11 +58,12 @@ fn main() -> ExitCode {
 
 fn bundle(args: &Args) -> Result<()> {
     let mut folder = Folder::read(&args.static_files)?;
-    for (name, wasm) in [("page", &args.page), ("worker", &args.worker)] {
-        let Program { wasm, script } = Program::bind(name, wasm, !args.quick)?;
-        let wasm = folder.add(&format!("{name}.wasm"), wasm);
-        folder.add(&format!("{name}.js"), script.starting(&wasm).into_bytes());
-    }
+    let Program { wasm, script } = Program::bind("page", &args.page, !args.quick)?;
+    let wasm = folder.add("page.wasm", wasm);
+    folder.add("page.js", script.starting_page(&wasm).into_bytes());
+    let Program { wasm, script } = Program::bind("worker", &args.worker, !args.quick)?;
+    let wasm = folder.add("worker.wasm", wasm);
+    folder.add("worker.js", script.starting(&wasm).into_bytes());
     let files = folder.finish()?;
     let sizes = files.write(&args.out, if args.quick { 5 } else { 11 })?;
     println!("{:<34} {:>9} {:>9}", "file", "bytes", "brotli");

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use wasm_bindgen_cli_support::Bindgen;
 
-use crate::files::Named;
+use crate::files::{Named, OFFLINE};
 
 /// A program and the script that belongs to it.
 pub(crate) struct Program {
@@ -46,6 +46,17 @@ impl Script {
              if (globalThis.document) document.documentElement.dataset.start = \"failed\";\n  \
              setTimeout(() => {{ throw error; }});\n}});\n",
             self.0
+        )
+    }
+
+    /// The same for the page, which also has its files kept for when there is no server. Where a browser does not, in a private
+    /// window for one, the app needs its server to start.
+    pub(crate) fn starting_page(&self, wasm: &Named) -> String {
+        format!(
+            "{}if (navigator.serviceWorker) {{\n  \
+             const address = globalThis.trustedTypes?.createPolicy(\"stonechat-offline\", {{ createScriptURL: () => \"/{OFFLINE}\" }});\n  \
+             navigator.serviceWorker.register(address ? address.createScriptURL(\"\") : \"/{OFFLINE}\").catch(() => {{}});\n}}\n",
+            self.starting(wasm)
         )
     }
 }

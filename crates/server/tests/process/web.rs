@@ -46,7 +46,7 @@ async fn every_answer_holds_a_browser_to_its_own_server() {
             "form-action 'none'",
             "frame-ancestors 'none'",
             "require-trusted-types-for 'script'",
-            "trusted-types stonechat",
+            "trusted-types stonechat stonechat-offline",
         ] {
             assert!(directives.contains(&directive), "{path}: no {directive} in {policy}");
         }
