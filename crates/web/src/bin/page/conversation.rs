@@ -137,7 +137,9 @@ fn Notices(of: Conversation) -> impl IntoView {
     let refused = move || {
         let all = state.refused.get();
         let here: Vec<_> = all.into_iter().filter(|(place, _)| place.as_ref() == Some(&id)).collect();
-        here.into_iter().map(|(_, text)| view! { <p class="notice alarm" role="alert">{t.refused} " " {text}</p> }).collect_view()
+        here.into_iter()
+            .map(|(_, text)| view! { <p class="notice alarm" role="alert">{t.refused} " " {text}</p> })
+            .collect_view()
     };
     let details = Dialog::Details(of.id.clone());
     let lock = match of.lock {

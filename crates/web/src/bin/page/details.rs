@@ -275,7 +275,8 @@ fn AddMembers(acting: Acting) -> impl IntoView {
 #[component]
 fn Rename(acting: Acting) -> impl IntoView {
     let t = words();
-    let title = acting.id.with_value(|id| untrack(|| acting.state.conversation(id))).map(|of| of.title.0).unwrap_or_default();
+    let title =
+        acting.id.with_value(|id| untrack(|| acting.state.conversation(id))).map(|of| of.title.0).unwrap_or_default();
     let typed = RwSignal::new(title);
     let submit = move |event: SubmitEvent| {
         event.prevent_default();

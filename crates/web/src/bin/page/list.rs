@@ -82,7 +82,8 @@ fn DialogButton(name: &'static str, sign: Sign, dialog: Dialog) -> impl IntoView
 fn Rows() -> impl IntoView {
     let t = words();
     let state = state();
-    let ids = Memo::new(move |_| state.conversations.with(|all| all.iter().map(|one| one.id.clone()).collect::<Vec<_>>()));
+    let ids =
+        Memo::new(move |_| state.conversations.with(|all| all.iter().map(|one| one.id.clone()).collect::<Vec<_>>()));
     let waiting = Memo::new(move |_| state.requests.with(Vec::len));
     let current = move || if state.route.get() == Route::Requests { Some("page") } else { None };
     let requests = move || {
@@ -143,7 +144,9 @@ fn ConversationRow(of: Conversation) -> impl IntoView {
     let link = route.link();
     let current = move || if state.route.get() == route { Some("page") } else { None };
     let line = match (&of.draft, &of.last) {
-        (Some(draft), _) if !draft.is_empty() => format!("{} {}", t.draft, draft.0.chars().take(100).collect::<String>()),
+        (Some(draft), _) if !draft.is_empty() => {
+            format!("{} {}", t.draft, draft.0.chars().take(100).collect::<String>())
+        }
         _ if !of.active => t.left.to_owned(),
         (_, Some(last)) => preview(last, of.is_group, t),
         _ => String::new(),
@@ -178,7 +181,8 @@ fn FoundRows(found: Found) -> impl IntoView {
     let t = words();
     let state = state();
     let is_nothing = found.conversations.is_empty() && found.messages.is_empty();
-    let conversations: Vec<_> = found.conversations.iter().filter_map(|id| untrack(|| state.conversation(id))).collect();
+    let conversations: Vec<_> =
+        found.conversations.iter().filter_map(|id| untrack(|| state.conversation(id))).collect();
     let messages = found.messages;
     view! {
         <div class="found" role="status">{is_nothing.then(|| view! { <p class="empty">{t.found_none}</p> })}</div>

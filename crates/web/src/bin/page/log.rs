@@ -349,7 +349,8 @@ fn show_row(id: &str, at: &str) {
 fn anchor() -> Option<(String, f64)> {
     let top = view()?.get_bounding_client_rect().top();
     let rows = document().get_elements_by_class_name("bubble");
-    let seen = (0..rows.length()).filter_map(|at| rows.item(at)).find(|row| row.get_bounding_client_rect().bottom() > top)?;
+    let seen =
+        (0..rows.length()).filter_map(|at| rows.item(at)).find(|row| row.get_bounding_client_rect().bottom() > top)?;
     Some((seen.id(), seen.get_bounding_client_rect().top()))
 }
 

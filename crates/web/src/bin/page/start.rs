@@ -309,7 +309,12 @@ pub(crate) fn focus_field(id: &str) {
 
 /// Three different places in order, one from each third.
 fn three_of(count: usize) -> [usize; 3] {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "small numbers")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "small numbers"
+    )]
     let any = |below: usize| (js_sys::Math::random() * below as f64) as usize;
     let third = count / 3;
     [any(third), third + any(third), 2 * third + any(count - 2 * third)]

@@ -3,8 +3,8 @@
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use stonechat_web::protocol::{
-    Connection, ContactRequest, Conversation, ConversationId, Event, Fault, FromReply, MessageKey, Request,
-    Settings, Start, Storage, TabRole, Theme,
+    Connection, ContactRequest, Conversation, ConversationId, Event, Fault, FromReply, MessageKey, Request, Settings,
+    Start, Storage, TabRole, Theme,
 };
 use stonechat_web::transport::Worker;
 use wasm_bindgen::JsCast as _;
