@@ -81,8 +81,10 @@ impl Host {
             Err(error) => Start::Broken(convert::open_fault(&error)),
         };
         self.say_start(start);
-        // Whoever asked may have stopped waiting.
-        self.early.take().into_iter().for_each(|early| drop(early.send(())));
+        for early in self.early.take() {
+            // Whoever asked may have stopped waiting.
+            let _ = early.send(());
+        }
     }
 
     /// Waits until what is stored here was opened, or cannot be.
