@@ -172,7 +172,9 @@ pub(crate) fn focus_composer() {
     if is_touch() {
         return;
     }
-    if let Some(area) = document().get_element_by_id("message").and_then(|area| area.dyn_into::<web_sys::HtmlElement>().ok()) {
+    if let Some(area) =
+        document().get_element_by_id("message").and_then(|area| area.dyn_into::<web_sys::HtmlElement>().ok())
+    {
         let _ = area.focus();
     }
 }

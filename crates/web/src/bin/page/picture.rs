@@ -20,12 +20,12 @@ pub(crate) fn Picture(
     let picture = Identicon::of(&id);
     let cells = picture.cells.iter().enumerate().flat_map(|(y, row)| {
         let filled = row.iter().enumerate().filter(|(_, filled)| **filled);
-        filled.map(move |(x, _)| view! { <rect x={x.to_string()} y={y.to_string()} width={"1.03"} height={"1.03"} /> })
+        filled.map(move |(x, _)| view! { <rect x={x.to_string()} y={y.to_string()} width="1.03" height="1.03" /> })
     });
     let sides = format!("-1 -1 {0} {0}", SIDE + 2);
     view! {
         <span class=if large { "avatar large" } else { "avatar" }>
-            <svg class=format!("identicon hue-{}", picture.hue) viewBox=sides aria-hidden={"true"} focusable={"false"}>
+            <svg class=format!("identicon hue-{}", picture.hue) viewBox=sides aria-hidden="true" focusable="false">
                 {cells.collect_view()}
             </svg>
             {lock.map(|lock| view! { <LockBadge lock /> })}
@@ -50,7 +50,7 @@ pub(crate) fn LockBadge(lock: Lock) -> impl IntoView {
     };
     view! {
         <span class=class role="img" aria-label=name title=name>
-            <svg viewBox={"0 0 16 16"} aria-hidden={"true"} focusable={"false"}>
+            <svg viewBox="0 0 16 16" aria-hidden="true" focusable="false">
                 <path d=bow fill="none" stroke="currentColor" stroke-width="1.8" stroke-linecap="round" />
                 <rect x={"3"} y="7" width="10" height="7" rx="2" fill="currentColor" />
             </svg>
@@ -81,9 +81,15 @@ impl Sign {
         match self {
             Self::Back => "M15 5l-7 7 7 7",
             Self::Close => "M6 6l12 12M18 6L6 18",
-            Self::Settings => "M4 7h9M17 7h3M4 17h3M11 17h9M15 4.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5M9 14.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5",
-            Self::NewMessage => "M12 20H6a2 2 0 0 1-2-2V7a2 2 0 0 1 2-2h7M18.4 3.6a2 2 0 0 1 2.9 2.9L13 14.8l-3.8 1 1-3.8z",
-            Self::NewGroup => "M9 11a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7M2.5 20c0-3.6 2.9-6 6.5-6s6.5 2.4 6.5 6M18 8v6M15 11h6",
+            Self::Settings => {
+                "M4 7h9M17 7h3M4 17h3M11 17h9M15 4.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5M9 14.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5"
+            }
+            Self::NewMessage => {
+                "M12 20H6a2 2 0 0 1-2-2V7a2 2 0 0 1 2-2h7M18.4 3.6a2 2 0 0 1 2.9 2.9L13 14.8l-3.8 1 1-3.8z"
+            }
+            Self::NewGroup => {
+                "M9 11a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7M2.5 20c0-3.6 2.9-6 6.5-6s6.5 2.4 6.5 6M18 8v6M15 11h6"
+            }
             Self::Send => "M4 12l16-8-6 17-3-7z",
             Self::Details => "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18M12 11v5M12 7.6v.2",
             Self::Down => "M12 5v14M6 13l6 6 6-6",

@@ -19,7 +19,8 @@ pub(crate) fn Banners() -> impl IntoView {
         Connection::Offline { is_lasting: true, text } => Some(("banner offline", t.offline_lasting, Some(text))),
         Connection::Stopped { text } => Some(("banner warning", t.stopped, Some(text))),
     };
-    let may_go = move || !is_hidden.get() && state.storage.with(|storage| storage.as_ref().is_some_and(|one| !one.persisted));
+    let may_go =
+        move || !is_hidden.get() && state.storage.with(|storage| storage.as_ref().is_some_and(|one| !one.persisted));
     view! {
         <div role="status">
             {move || {
@@ -28,7 +29,7 @@ pub(crate) fn Banners() -> impl IntoView {
                         view! {
                             <p class=class>
                                 <span>{text}</span>
-                                {why.map(|why| view! { " " <span lang={"en"}>{why}</span> })}
+                                {why.map(|why| view! { " " <span lang="en">{why}</span> })}
                             </p>
                         }
                     })

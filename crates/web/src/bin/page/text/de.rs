@@ -30,7 +30,9 @@ pub(super) static GERMAN: Words = Words {
     },
     create_account: "Konto anlegen",
     creating: "Deine Schlüssel und dein Konto werden angelegt…",
-    unfinished: |handle| format!("Du hattest dich als {handle} angemeldet und warst nicht fertig. Mach mit demselben Namen weiter."),
+    unfinished: |handle| {
+        format!("Du hattest dich als {handle} angemeldet und warst nicht fertig. Mach mit demselben Namen weiter.")
+    },
     keys_stay: "Deine Schlüssel entstehen in diesem Browser und verlassen ihn nie.",
     words_title: "Deine Wiederherstellungswörter",
     words_lead: "Diese 24 Wörter sind der einzige Weg zurück zu deinem Konto, wenn dieser Browser verloren geht. Schreib sie in dieser \
@@ -63,7 +65,9 @@ pub(super) static GERMAN: Words = Words {
     create_group: "Gruppe anlegen",
     no_conversations: "Noch niemand hier",
     no_conversations_lead: |handle| {
-        format!("Schreib jemandem unter seinem Namen, oder nenne deinen: {handle}. Wer dir zuerst schreibt, erscheint unter Anfragen.")
+        format!(
+            "Schreib jemandem unter seinem Namen, oder nenne deinen: {handle}. Wer dir zuerst schreibt, erscheint unter Anfragen."
+        )
     },
     pick: "Wähle eine Unterhaltung, oder beginne eine neue.",
     unread: |count| format!("{count} ungelesen"),
@@ -93,7 +97,9 @@ pub(super) static GERMAN: Words = Words {
                        das Schloss zu ist; frag auf anderem Weg, ob sich etwas geändert hat.",
     lock_why: "Was bedeutet das Schloss?",
     details: "Details",
-    first_message: |handle| format!("{handle} sieht deine erste Nachricht als Anfrage und kann sie annehmen oder ablehnen."),
+    first_message: |handle| {
+        format!("{handle} sieht deine erste Nachricht als Anfrage und kann sie annehmen oder ablehnen.")
+    },
     newer: "Diese Nachricht kommt von einer neueren Version der App. Lade die Seite neu, um sie zu lesen.",
     queued: "Wartet",
     sent: "Gesendet",
@@ -141,7 +147,9 @@ pub(super) static GERMAN: Words = Words {
     write_to: |handle| format!("{handle} schreiben"),
     write_short: "Schreiben",
     remove_lead: |handle| format!("{handle} kann nichts mehr lesen, was ab jetzt geschrieben wird."),
-    give_ownership_lead: |handle| format!("Die Gruppe gehört dann {handle}, und du bist Admin. Zurückgeben kann sie nur {handle}."),
+    give_ownership_lead: |handle| {
+        format!("Die Gruppe gehört dann {handle}, und du bist Admin. Zurückgeben kann sie nur {handle}.")
+    },
     account_id: "Konto",
     role_lead: |role| match role {
         Role::Member => "Du kannst schreiben. Admins können Personen hinzufügen und entfernen.",

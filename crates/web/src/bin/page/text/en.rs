@@ -62,7 +62,9 @@ pub(super) static ENGLISH: Words = Words {
     create_group: "Create group",
     no_conversations: "Nobody here yet",
     no_conversations_lead: |handle| {
-        format!("Write to somebody by their handle, or tell them yours: {handle}. Whoever writes to you first appears under Requests.")
+        format!(
+            "Write to somebody by their handle, or tell them yours: {handle}. Whoever writes to you first appears under Requests."
+        )
     },
     pick: "Pick a conversation, or start a new one.",
     unread: |count| format!("{count} unread"),
