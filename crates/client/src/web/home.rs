@@ -7,8 +7,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use js_sys::{Function, Promise, Reflect};
 use sqlite_wasm_rs::WasmOsCallback;
 use sqlite_wasm_vfs::sahpool::{OpfsSAHError, OpfsSAHPoolCfgBuilder, OpfsSAHPoolUtil, install};
+use wasm_bindgen::{JsCast as _, JsValue};
+use wasm_bindgen_futures::JsFuture;
 
 use crate::rt::{Instant, sleep};
 
@@ -44,6 +47,22 @@ pub enum HomeError {
         /// What the browser said.
         source: io::Error,
     },
+}
+
+/// Whether this browser gives this page such a place at all. Makes nothing.
+///
+/// # Errors
+/// [`HomeError::NoStorage`].
+pub(crate) async fn check() -> Result<(), HomeError> {
+    let get = |object: &JsValue, name: &str| Reflect::get(object, &name.into()).unwrap_or_default();
+    let storage = get(&get(&js_sys::global(), "navigator"), "storage");
+    let no_storage = |error: JsValue| {
+        let name = get(&error, "name").as_string();
+        HomeError::NoStorage { detail: name.unwrap_or_else(|| "no private file system".into()) }
+    };
+    let root: Function = get(&storage, "getDirectory").dyn_into().map_err(no_storage)?;
+    let root: Promise = root.call0(&storage).and_then(wasm_bindgen::JsCast::dyn_into).map_err(no_storage)?;
+    JsFuture::from(root).await.map(drop).map_err(no_storage)
 }
 
 /// A home that this worker has to itself until the value is dropped.
@@ -120,7 +139,7 @@ pub(crate) fn prepare_file(_: &Path) -> io::Result<()> {
 
 fn is_in_use(error: &OpfsSAHError) -> bool {
     let OpfsSAHError::Opfs { value, .. } = error else { return false };
-    js_sys::Reflect::get(value, &"name".into()).is_ok_and(|name| name == "NoModificationAllowedError")
+    Reflect::get(value, &"name".into()).is_ok_and(|name| name == "NoModificationAllowedError")
 }
 
 fn io_error(dir: &Path, error: &OpfsSAHError) -> HomeError {

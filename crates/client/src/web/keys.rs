@@ -78,6 +78,14 @@ impl fmt::Debug for VaultKey {
     }
 }
 
+/// Whether this browser gives this page cryptography.
+///
+/// # Errors
+/// [`KeyError::NoCrypto`].
+pub(crate) fn check() -> Result<(), KeyError> {
+    crypto().map(drop)
+}
+
 /// Whether there is a key for the home `dir`.
 ///
 /// # Errors

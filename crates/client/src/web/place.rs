@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::OpenError;
-use crate::home::{Home, HomeError};
+use crate::home::{self, Home, HomeError};
 use crate::keys::{self, KeyChoice, KeySource, VaultKey};
 use crate::vault::SqliteVault;
 
@@ -26,6 +26,9 @@ pub(crate) async fn exists(dir: &Path) -> bool {
 /// # Errors
 /// [`OpenError`]; nothing is created or changed.
 pub(crate) async fn open(dir: PathBuf, _: KeyChoice) -> Result<Unlocked, OpenError> {
+    // Before anybody signs up, so that they need not try.
+    home::check().await?;
+    keys::check()?;
     if !keys::exists(&dir).await? {
         return Err(HomeError::Missing { home: dir }.into());
     }

@@ -1,5 +1,8 @@
 //! Times as the reader's place and language write them.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use js_sys::{Array, Date, Function, Intl, Object, Reflect};
 use stonechat_web::view::days::{Day, DayName};
 use wasm_bindgen::JsValue;
@@ -58,6 +61,13 @@ fn date(at_ms: u64) -> Date {
 }
 
 fn format(at_ms: u64, words: &Words, parts: &[(&str, &str)]) -> String {
+    // Making a format takes the browser far longer than using it.
+    let name = parts.iter().fold(words.tag.to_owned(), |name, (part, how)| format!("{name} {part} {how}"));
+    let format = FORMATS.with_borrow_mut(|all| all.entry(name).or_insert_with(|| new_format(words, parts)).clone());
+    format.call1(&JsValue::UNDEFINED, &date(at_ms)).ok().and_then(|text| text.as_string()).unwrap_or_default()
+}
+
+fn new_format(words: &Words, parts: &[(&str, &str)]) -> Function {
     // The browser's own tag where it is of this language: `en-GB` writes other dates than `en-US`.
     let tags = web_sys::window().map(|window| window.navigator().languages()).unwrap_or_default();
     let own = tags.iter().filter_map(|tag| tag.as_string()).find(|tag| tag.split('-').next() == Some(words.tag));
@@ -67,6 +77,10 @@ fn format(at_ms: u64, words: &Words, parts: &[(&str, &str)]) -> String {
         let _ = Reflect::set(&options, &(*name).into(), &(*value).into());
     }
     let tags = Array::of1(&own.unwrap_or_else(|| words.tag.to_owned()).into());
-    let format: Function = Intl::DateTimeFormat::new(&tags, &options).format();
-    format.call1(&JsValue::UNDEFINED, &date(at_ms)).ok().and_then(|text| text.as_string()).unwrap_or_default()
+    Intl::DateTimeFormat::new(&tags, &options).format()
+}
+
+thread_local! {
+    /// By language and parts: a handful.
+    static FORMATS: RefCell<BTreeMap<String, Function>> = RefCell::default();
 }

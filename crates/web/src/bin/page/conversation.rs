@@ -19,18 +19,20 @@ pub(crate) fn ConversationPane(id: ConversationId) -> impl IntoView {
     let state = state();
     let log = state.log;
     let wanted = id.clone();
-    let conversation = Memo::new(move |_| state.conversation(&wanted));
-    let text = RwSignal::new(conversation.with_untracked(|now| now.as_ref()?.draft.clone()).unwrap_or_default().0);
+    let conversation = Memo::new(move |_| state.head(&wanted));
+    let draft = {
+        let id = id.clone();
+        move || untrack(|| state.conversation(&id)).and_then(|now| now.draft).unwrap_or_default().0
+    };
+    let text = RwSignal::new(String::new());
     let to = Target::Conversation(id.clone());
     // Conversations are read once when the page opens: until then none is gone.
     let open = id.clone();
     let is_there = Memo::new(move |_| conversation.with(Option::is_some));
     Effect::new(move || {
         if is_there.get() {
-            if text.with_untracked(String::is_empty)
-                && let Some(draft) = conversation.with_untracked(|now| now.as_ref()?.draft.clone())
-            {
-                text.set(draft.0);
+            if text.with_untracked(String::is_empty) {
+                text.set(draft());
             }
             log.open(state, open.clone());
             focus_pane();
@@ -45,7 +47,7 @@ pub(crate) fn ConversationPane(id: ConversationId) -> impl IntoView {
     view! {
         <Show
             when=move || is_there.get()
-            fallback=move || view! { <Nothing text=if state.is_loaded.get() { t.gone } else { "" } /> }
+            fallback=move || view! { <Nothing text=if state.is_loaded.get() { t.gone } else { "" } late=true /> }
         >
             <header class="bar">{move || conversation.get().map(|now| view! { <Title of=now /> })}</header>
             {move || conversation.get().map(|now| view! { <Notices of=now /> })}
@@ -147,7 +149,7 @@ fn Notices(of: Conversation) -> impl IntoView {
         Lock::Open(why) => Some(view! {
             <p class="notice alarm" role="alert">
                 <strong>{t.not_verified}": "</strong>
-                <span lang={"en"}>{why}</span>
+                <span lang="en">{why}</span>
                 " "
                 <button type="button" class="button quiet" on:click=move |_| state.dialog.set(Some(details.clone()))>
                     {t.lock_why}
@@ -198,7 +200,7 @@ fn Messages(is_group: Memo<bool>, on_again: Callback<String>) -> impl IntoView {
                 node_ref=frame
                 on:scroll=move |_| log.scrolled(state)
             >
-                <div class={"log-rows"}>
+                <div class="log-rows">
                     {encrypted}
                     {move || log.fault.get().map(|fault| view! { <p class="error" role="alert">{t.fault(&fault)}</p> })}
                     <For
@@ -230,11 +232,16 @@ fn Messages(is_group: Memo<bool>, on_again: Callback<String>) -> impl IntoView {
 
 /// What a pane without a conversation says.
 #[component]
-pub(crate) fn Nothing(text: &'static str) -> impl IntoView {
+pub(crate) fn Nothing(
+    text: &'static str,
+    /// Said only when it stays so: what was just begun is there in a moment.
+    #[prop(optional)]
+    late: bool,
+) -> impl IntoView {
     view! {
         <div class="empty">
             <span class="mark" aria-hidden={"true"}></span>
-            <p>{text}</p>
+            <p class:late=late>{text}</p>
         </div>
     }
 }

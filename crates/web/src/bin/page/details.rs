@@ -73,7 +73,7 @@ pub(crate) fn Details(id: ConversationId) -> impl IntoView {
         fault: RwSignal::new(None),
         asked: RwSignal::new(None),
     };
-    let conversation = Memo::new(move |_| state.conversation(&id));
+    let conversation = Memo::new(move |_| state.head(&id));
     let is_group = conversation.with_untracked(|now| now.as_ref().is_some_and(|now| now.is_group));
     view! {
         <Frame title=if is_group { t.group_details } else { t.person_details }>
@@ -120,7 +120,7 @@ fn About(of: Conversation) -> impl IntoView {
         <div class=class>
             <p>
                 <strong>{says}</strong>
-                {why.map(|why| view! { " " <span lang={"en"}>{why}</span> })}
+                {why.map(|why| view! { " " <span lang="en">{why}</span> })}
             </p>
             <p>{t.encrypted}</p>
             <details>

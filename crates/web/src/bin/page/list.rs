@@ -54,10 +54,12 @@ pub(crate) fn ListPane() -> impl IntoView {
                     on:input=on_search
                 />
             </div>
-            {move || match found.get() {
-                Some(found) => view! { <FoundRows found /> }.into_any(),
-                None => view! { <Rows /> }.into_any(),
-            }}
+            <div class="list-scroll">
+                {move || match found.get() {
+                    Some(found) => view! { <FoundRows found /> }.into_any(),
+                    None => view! { <Rows /> }.into_any(),
+                }}
+            </div>
         </nav>
     }
 }
@@ -93,10 +95,10 @@ fn Rows() -> impl IntoView {
                     <span class="avatar">
                         <Icon sign=Sign::Requests />
                     </span>
-                    <span class={"row-main"}>
+                    <span class="row-main">
                         <span class="row-title">{t.requests}</span>
                     </span>
-                    <span class={"row-side"}>
+                    <span class="row-side">
                         <span class="badge">{move || waiting.get()}</span>
                     </span>
                 </a>
@@ -128,21 +130,27 @@ fn Rows() -> impl IntoView {
     }
 }
 
-/// A conversation that changes while it is shown.
+/// A conversation. The link stays while what it shows changes, so that it keeps the focus.
 #[component]
 fn LiveRow(id: ConversationId) -> impl IntoView {
     let state = state();
+    let route = Route::Conversation(id.clone());
+    let link = route.link();
     let conversation = Memo::new(move |_| state.conversation(&id));
-    move || conversation.get().map(|of| view! { <ConversationRow of /> })
+    let is_unread = move || conversation.with(|now| now.as_ref().is_some_and(|now| now.unread > 0));
+    let current = move || if state.route.get() == route { Some("page") } else { None };
+    view! {
+        <li>
+            <a class="row" class:unread=is_unread href=link aria-current=current>
+                {move || conversation.get().map(|of| view! { <RowContent of /> })}
+            </a>
+        </li>
+    }
 }
 
 #[component]
-fn ConversationRow(of: Conversation) -> impl IntoView {
+fn RowContent(of: Conversation) -> impl IntoView {
     let t = words();
-    let state = state();
-    let route = Route::Conversation(of.id.clone());
-    let link = route.link();
-    let current = move || if state.route.get() == route { Some("page") } else { None };
     let line = match (&of.draft, &of.last) {
         (Some(draft), _) if !draft.is_empty() => {
             format!("{} {}", t.draft, draft.0.chars().take(100).collect::<String>())
@@ -153,26 +161,23 @@ fn ConversationRow(of: Conversation) -> impl IntoView {
     };
     let at = of.last.as_ref().map(|last| last.sent_at_ms);
     let unread = of.unread;
+    let count = if unread > 99 { "99+".to_owned() } else { unread.to_string() };
+    let badge = (unread > 0).then(|| {
+        view! {
+            <span class="badge" aria-hidden="true">{count}</span>
+            <span class="sr-only">{(t.unread)(unread)}</span>
+        }
+    });
     view! {
-        <li>
-            <a class="row" class:unread=move || unread.gt(&0) href=link aria-current=current>
-                <ConversationPicture of=of.clone() />
-                <span class={"row-main"}>
-                    <span class="row-title" dir="auto">{of.title.0.clone()}</span>
-                    <span class="row-preview" dir="auto">{line}</span>
-                </span>
-                <span class={"row-side"}>
-                    {at.map(|at| view! { <time datetime=clock::iso(at)>{clock::short(at, t)}</time> })}
-                    {(unread > 0)
-                        .then(|| {
-                            view! {
-                                <span class="badge" aria-hidden="true">{if unread > 99 { "99+".to_owned() } else { unread.to_string() }}</span>
-                                <span class="sr-only">{(t.unread)(unread)}</span>
-                            }
-                        })}
-                </span>
-            </a>
-        </li>
+        <ConversationPicture of=of.clone() />
+        <span class="row-main">
+            <span class="row-title" dir="auto">{of.title.0}</span>
+            <span class="row-preview" dir="auto">{line}</span>
+        </span>
+        <span class="row-side">
+            {at.map(|at| view! { <time datetime=clock::iso(at)>{clock::short(at, t)}</time> })}
+            {badge}
+        </span>
     }
 }
 
@@ -181,9 +186,9 @@ fn FoundRows(found: Found) -> impl IntoView {
     let t = words();
     let state = state();
     let is_nothing = found.conversations.is_empty() && found.messages.is_empty();
+    let (more, messages) = (found.more, found.messages);
     let conversations: Vec<_> =
-        found.conversations.iter().filter_map(|id| untrack(|| state.conversation(id))).collect();
-    let messages = found.messages;
+        found.conversations.into_iter().filter(|id| untrack(|| state.conversation(id)).is_some()).collect();
     view! {
         <div class="found" role="status">{is_nothing.then(|| view! { <p class="empty">{t.found_none}</p> })}</div>
         {(!conversations.is_empty())
@@ -191,7 +196,7 @@ fn FoundRows(found: Found) -> impl IntoView {
                 view! {
                     <h3 class="section-title">{t.found_conversations}</h3>
                     <ul class="rows" aria-label=t.found_conversations>
-                        {conversations.into_iter().map(|of| view! { <ConversationRow of /> }).collect_view()}
+                        {conversations.into_iter().map(|id| view! { <LiveRow id /> }).collect_view()}
                     </ul>
                 }
             })}
@@ -204,7 +209,7 @@ fn FoundRows(found: Found) -> impl IntoView {
                     </ul>
                 }
             })}
-        {found.more.then(|| view! { <p class="hint">{t.found_more}</p> })}
+        {more.then(|| view! { <p class="hint">{t.found_more}</p> })}
     }
 }
 
@@ -226,11 +231,11 @@ fn FoundRow(message: Message) -> impl IntoView {
         <li>
             <a class="row" href=link on:click=open>
                 <ConversationPicture of />
-                <span class={"row-main"}>
+                <span class="row-main">
                     <span class="row-title" dir="auto">{title}</span>
                     <span class="row-preview" dir="auto">{line}</span>
                 </span>
-                <span class={"row-side"}>
+                <span class="row-side">
                     <time datetime=clock::iso(at)>{clock::short(at, t)}</time>
                 </span>
             </a>

@@ -32,6 +32,8 @@ pub(crate) struct Log {
     /// Whether the end is in view.
     pub(crate) is_at_end: RwSignal<bool>,
     is_fetching: StoredValue<bool>,
+    /// What came while a page was fetched: the page may be older.
+    arrived: StoredValue<Vec<Message>>,
     /// Answers for what was open before are dropped.
     opened: StoredValue<u64>,
 }
@@ -81,6 +83,7 @@ impl Log {
             fault: RwSignal::default(),
             is_at_end: RwSignal::new(true),
             is_fetching: StoredValue::new(false),
+            arrived: StoredValue::default(),
             opened: StoredValue::new(0),
         }
     }
@@ -140,32 +143,41 @@ impl Log {
         self.is_at_end.set(true);
     }
 
-    /// A message is new, or its status changed.
-    pub(crate) fn take(self, message: Message) {
+    /// A message is new, or its status changed. Says whether the reader wants to see it and the end is not among the rows.
+    pub(crate) fn take(self, message: Message) -> bool {
         if !self.is_open(&message.conversation) {
-            return;
+            return false;
+        }
+        if self.is_fetching.get_value() {
+            self.arrived.update_value(|all| all.push(message.clone()));
         }
         let known = self.messages.with_untracked(|all| all.iter().rposition(|one| one.key == message.key));
         if let Some(at) = known {
             self.messages.update(|all| all[at] = message);
-            return;
+            return false;
         }
-        if message.status == Status::Sent && self.newer.get_untracked() > 0 {
-            // Its status changed, and it is not in view.
-            return;
+        let is_new = matches!(message.status, Status::Queued | Status::Received);
+        let has_end = self.newer.get_untracked() == 0;
+        let is_before =
+            self.messages.with_untracked(|all| all.first().is_some_and(|first| message.sent_at_ms < first.sent_at_ms));
+        if !is_new && (!has_end || is_before) {
+            // Its status changed, and it is not among the rows.
+            return false;
         }
         let follows = message.is_mine || self.is_at_end.get_untracked();
-        if self.newer.get_untracked() > 0 {
-            self.newer.update(|newer| *newer += 1);
-        } else {
+        let has_room = self.messages.with_untracked(Vec::len) < 2 * ROWS_MAX;
+        if has_end && (follows || has_room) {
             self.messages.update(|all| all.push(message));
             if follows {
                 self.drop_front();
                 after_draw(scroll_to_end);
-                return;
+                return false;
             }
+        } else {
+            self.newer.update(|newer| *newer += 1);
         }
         self.fresh.update(|fresh| *fresh += 1);
+        follows
     }
 
     /// The view was scrolled, or its size changed.
@@ -218,6 +230,8 @@ impl Log {
         let Some(conversation) = self.conversation.get_untracked() else { return };
         self.opened.update_value(|opened| *opened += 1);
         let opened = self.opened.get_value();
+        self.is_fetching.set_value(true);
+        self.arrived.set_value(Vec::new());
         spawn_local(async move {
             let page = state.ask::<Page>(Request::Messages { conversation, at, limit: PAGE }).await;
             if self.opened.get_value() != opened {
@@ -234,6 +248,7 @@ impl Log {
                     self.older.set(page.older);
                     self.newer.set(page.newer);
                     self.messages.set(page.messages);
+                    self.take_arrived();
                     self.fault.set(None);
                 }
                 Err(fault) => self.fault.set(Some(fault)),
@@ -265,6 +280,7 @@ impl Log {
             return;
         }
         self.is_fetching.set_value(true);
+        self.arrived.set_value(Vec::new());
         let opened = self.opened.get_value();
         let at = if older { Place::Before(edge) } else { Place::After(edge) };
         spawn_local(async move {
@@ -285,6 +301,7 @@ impl Log {
             } else {
                 self.messages.update(|all| all.extend(messages));
                 self.newer.set(after);
+                self.take_arrived();
                 self.drop_front();
             }
             after_draw(move || {
@@ -293,6 +310,20 @@ impl Log {
                 }
                 self.scrolled(state);
             });
+        });
+    }
+
+    fn take_arrived(self) {
+        let arrived = self.arrived.try_update_value(std::mem::take).unwrap_or_default();
+        let is_end = self.newer.get_untracked() == 0;
+        self.messages.update(|all| {
+            for message in arrived {
+                match all.iter().rposition(|one| one.key == message.key) {
+                    Some(at) => all[at] = message,
+                    None if is_end => all.push(message),
+                    None => {}
+                }
+            }
         });
     }
 
@@ -370,7 +401,7 @@ fn scroll_by(view: &Element, pixels: f64) {
 pub(crate) const VIEW: &str = "log";
 /// Messages that are fetched at once.
 const PAGE: u32 = 50;
-/// Messages that are in the document at most, but for those that arrive while one reads above them.
+/// Messages that are in the document, and as many again that arrive while one reads above them.
 const ROWS_MAX: usize = 150;
 /// So close to an end of the rows, more are fetched.
 const FETCH_PX: i32 = 900;

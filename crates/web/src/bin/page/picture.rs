@@ -20,12 +20,12 @@ pub(crate) fn Picture(
     let picture = Identicon::of(&id);
     let cells = picture.cells.iter().enumerate().flat_map(|(y, row)| {
         let filled = row.iter().enumerate().filter(|(_, filled)| **filled);
-        filled.map(move |(x, _)| view! { <rect x={x.to_string()} y={y.to_string()} width={"1.03"} height={"1.03"} /> })
+        filled.map(move |(x, _)| view! { <rect x={x.to_string()} y={y.to_string()} width="1.03" height="1.03" /> })
     });
     let sides = format!("-1 -1 {0} {0}", SIDE + 2);
     view! {
         <span class=if large { "avatar large" } else { "avatar" }>
-            <svg class=format!("identicon hue-{}", picture.hue) viewBox=sides aria-hidden={"true"} focusable={"false"}>
+            <svg class=format!("identicon hue-{}", picture.hue) viewBox=sides aria-hidden="true" focusable="false">
                 {cells.collect_view()}
             </svg>
             {lock.map(|lock| view! { <LockBadge lock /> })}
@@ -50,7 +50,7 @@ pub(crate) fn LockBadge(lock: Lock) -> impl IntoView {
     };
     view! {
         <span class=class role="img" aria-label=name title=name>
-            <svg viewBox={"0 0 16 16"} aria-hidden={"true"} focusable={"false"}>
+            <svg viewBox="0 0 16 16" aria-hidden="true" focusable="false">
                 <path d=bow fill="none" stroke="currentColor" stroke-width="1.8" stroke-linecap="round" />
                 <rect x={"3"} y="7" width="10" height="7" rx="2" fill="currentColor" />
             </svg>

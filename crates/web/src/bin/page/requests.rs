@@ -88,7 +88,7 @@ fn RequestRow(request: ContactRequest, fault: RwSignal<Option<String>>) -> impl 
     view! {
         <li class="request">
             <Picture id=account.0 />
-            <div class={"row-main"}>
+            <div class="row-main">
                 <p class="row-title">{handle}</p>
                 <p class="row-preview">
                     {if is_group { t.wants_group } else { t.wants_to_write }} " · "

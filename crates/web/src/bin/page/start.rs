@@ -10,7 +10,14 @@ use crate::state::{state, words};
 
 /// A card in the middle of an otherwise empty page.
 #[component]
-fn Card(title: &'static str, children: Children) -> impl IntoView {
+fn Card(
+    title: &'static str,
+    /// What has the focus when it appears.
+    #[prop(default = "pane-title")]
+    focus: &'static str,
+    children: Children,
+) -> impl IntoView {
+    Effect::new(move || focus_field(focus));
     view! {
         <main class="screen">
             <div class="card">
@@ -96,7 +103,7 @@ pub(crate) fn Broken(fault: Fault) -> impl IntoView {
 pub(crate) fn SignUp(unfinished: Option<String>) -> impl IntoView {
     let t = words();
     let state = state();
-    let typed = RwSignal::new(unfinished.clone().unwrap_or_default());
+    let typed = RwSignal::new(unfinished.as_deref().unwrap_or_default().trim_start_matches('@').to_owned());
     // Nobody is told that a handle is too short while typing it.
     let was_sent = RwSignal::new(false);
     let fault = RwSignal::new(None::<String>);
@@ -132,15 +139,14 @@ pub(crate) fn SignUp(unfinished: Option<String>) -> impl IntoView {
             // Else the start changes, and this screen with it.
         });
     };
-    Effect::new(|| focus_field("handle"));
     view! {
-        <Card title=t.sign_up>
+        <Card title=t.sign_up focus="handle">
             <p class="lead">{t.sign_up_lead}</p>
             {unfinished.map(|handle| view! { <p class="notice" role="status">{(t.unfinished)(&handle)}</p> })}
             <form on:submit=submit novalidate>
                 <div class="field">
                     <label for="handle">{t.handle}</label>
-                    <div class={"handle-input"}>
+                    <div class="handle-input">
                         <span aria-hidden={"true"}>"@"</span>
                         <input
                             id="handle"
@@ -244,7 +250,6 @@ fn Confirm(words: RecoveryWords, is_confirming: RwSignal<bool>) -> impl IntoView
             }),
         }
     };
-    Effect::new(|| focus_field("word-0"));
     let fields = (0..asked.len()).map(move |at| {
         let (number, id) = (asked[at] + 1, format!("word-{at}"));
         let hint = format!("word-error-{at}");
@@ -274,7 +279,7 @@ fn Confirm(words: RecoveryWords, is_confirming: RwSignal<bool>) -> impl IntoView
         }
     });
     view! {
-        <Card title=t.confirm_title>
+        <Card title=t.confirm_title focus="word-0">
             <p class="lead">{t.confirm_lead}</p>
             <form on:submit=submit novalidate>
                 {fields.collect_view()}

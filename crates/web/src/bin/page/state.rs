@@ -145,6 +145,11 @@ impl State {
         self.conversations.with(|all| all.iter().find(|one| one.id == *id).cloned())
     }
 
+    /// What a conversation is, without what changes with each message.
+    pub(crate) fn head(self, id: &ConversationId) -> Option<Conversation> {
+        self.conversation(id).map(|now| Conversation { last: None, unread: 0, draft: None, ..now })
+    }
+
     /// Opens something.
     pub(crate) fn go(self, route: &Route) {
         // The event that this causes sets the route.
@@ -187,7 +192,9 @@ impl State {
                 if !message.is_mine && !document().hidden() && self.log.is_open(&message.conversation) {
                     self.said.set(crate::message::spoken(&message, self.words()));
                 }
-                self.log.take(message);
+                if self.log.take(message) {
+                    self.log.to_latest(self);
+                }
             }
             Event::Conversation(conversation) => self.conversation_is(conversation),
             Event::Replaced { old, new } => {
@@ -216,6 +223,10 @@ impl State {
     }
 
     fn start_is(self, start: Start) {
+        if start == Start::Opening && self.start.with_untracked(|now| matches!(now, Start::Account { .. })) {
+            // This tab takes over from another. What is shown stays until the client says something else.
+            return self.connection.set(Connection::Opening);
+        }
         let was_same = self.start.with_untracked(|now| *now == start);
         match &start {
             Start::Account { words_pending: false, .. } => self.read_all(),

@@ -29,7 +29,7 @@ pub(crate) fn Banners() -> impl IntoView {
                         view! {
                             <p class=class>
                                 <span>{text}</span>
-                                {why.map(|why| view! { " " <span lang={"en"}>{why}</span> })}
+                                {why.map(|why| view! { " " <span lang="en">{why}</span> })}
                             </p>
                         }
                     })

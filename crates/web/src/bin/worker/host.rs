@@ -6,6 +6,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_channel::oneshot;
 use futures_util::{FutureExt as _, StreamExt as _};
 use js_sys::Reflect;
 use stonechat_client::{self as client, Client, KeyChoice, OpenError, ServerUrl};
@@ -24,6 +25,8 @@ use crate::convert;
 struct Host {
     client: RefCell<Option<Running>>,
     start: RefCell<Start>,
+    /// Asks that wait until what is stored here was opened.
+    early: RefCell<Vec<oneshot::Sender<()>>>,
     /// One sign-up or sign-out at a time.
     is_changing: Cell<bool>,
 }
@@ -46,6 +49,7 @@ pub(crate) fn start() {
     let host = Rc::new(Host {
         client: RefCell::default(),
         start: RefCell::new(Start::Opening),
+        early: RefCell::default(),
         is_changing: Cell::new(false),
     });
     let listener = Rc::clone(&host);
@@ -77,6 +81,20 @@ impl Host {
             Err(error) => Start::Broken(convert::open_fault(&error)),
         };
         self.say_start(start);
+        for early in self.early.take() {
+            // Whoever asked may have stopped waiting.
+            let _ = early.send(());
+        }
+    }
+
+    /// Waits until what is stored here was opened, or cannot be.
+    async fn opened(&self) {
+        if matches!(&*self.start.borrow(), Start::Opening) {
+            let (tell, told) = oneshot::channel();
+            self.early.borrow_mut().push(tell);
+            // The host lives as long as the worker: it is always told.
+            let _ = told.await;
+        }
     }
 
     /// Takes a client in, unless the server never confirmed its account.
@@ -103,8 +121,7 @@ impl Host {
     fn running(&self) -> Result<Running, Fault> {
         self.client.borrow().clone().ok_or_else(|| match &*self.start.borrow() {
             Start::Broken(fault) => fault.clone(),
-            Start::Opening => Fault::new(FaultCode::Busy, "What is stored here is still being opened."),
-            Start::NoAccount { .. } | Start::Account { .. } => {
+            Start::Opening | Start::NoAccount { .. } | Start::Account { .. } => {
                 Fault::new(FaultCode::NoAccount, "Nobody is signed up here.")
             }
         })
@@ -124,6 +141,7 @@ impl Host {
             Request::SignOut => return self.alone(self.sign_out()).await,
             other => other,
         };
+        self.opened().await;
         let Running { client, me } = self.running()?;
         let id = convert::conversation_id;
         Ok(match request {
@@ -207,7 +225,8 @@ impl Host {
     }
 
     async fn alone(&self, change: impl Future<Output = Result<Reply, Fault>>) -> Result<Reply, Fault> {
-        if matches!(&*self.start.borrow(), Start::Opening) || self.is_changing.replace(true) {
+        self.opened().await;
+        if self.is_changing.replace(true) {
             return Err(Fault::new(FaultCode::Busy, "One moment: something else is not finished."));
         }
         let result = change.await;
