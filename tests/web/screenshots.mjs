@@ -49,6 +49,10 @@ try {
   await linnet.send('@robin', 'One more thing: who has the key to the hut?');
   await you.app.open('@wren');
   await shoot(you.app, 'conversation');
+  await you.app.page.setViewportSize(SIZES.phone);
+  await you.app.page.getByRole('link', { name: 'Back' }).click();
+  await you.app.list.waitFor();
+  await shoot(you.app, 'conversations', ['phone']);
   await you.app.button('Settings').click();
   await you.app.page.getByRole('dialog').waitFor();
   await shoot(you.app, 'settings');
@@ -56,8 +60,9 @@ try {
   for (const end of ends.reverse()) await end();
 }
 
-async function shoot(app, name) {
-  for (const [device, size] of Object.entries(SIZES)) {
+async function shoot(app, name, devices = Object.keys(SIZES)) {
+  for (const device of devices) {
+    const size = SIZES[device];
     for (const colours of ['light', 'dark']) {
       await app.page.setViewportSize(size);
       await app.page.emulateMedia({ colorScheme: colours, reducedMotion: 'reduce' });

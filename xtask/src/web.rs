@@ -21,11 +21,11 @@ pub(crate) enum Build {
 }
 
 impl Build {
-    /// The folder that the files end in.
+    /// The folder that the files end in. Cargo has directories named by profiles beside it.
     pub(crate) fn folder(self, layout: &Layout) -> PathBuf {
         layout.target.join(match self {
-            Self::Small => "web",
-            Self::Quick => "web-dev",
+            Self::Small => "web-app",
+            Self::Quick => "web-app-dev",
         })
     }
 

@@ -73,7 +73,7 @@ export class App {
 
   async open(title) {
     await this.conversation(title).click();
-    await this.box.waitFor();
+    await this.isOpen(title);
   }
 
   /** Opens an empty conversation with somebody. */
@@ -82,6 +82,7 @@ export class App {
     const dialog = this.page.getByRole('dialog');
     await this.field('Handle', dialog).fill(handle);
     await this.button('Start', dialog).click();
+    await this.isOpen(handle);
   }
 
   async newGroup(name, members) {
@@ -90,6 +91,12 @@ export class App {
     await this.field('Name', dialog).fill(name);
     await this.field('Members', dialog).fill(members.join(' '));
     await this.button('Create group', dialog).click();
+    await this.isOpen(name);
+  }
+
+  /** Waits until a conversation is the one that is written into: another may have been open. */
+  async isOpen(title) {
+    await this.page.getByRole('heading', { name: title, level: 2 }).waitFor();
     await this.box.waitFor();
   }
 

@@ -181,8 +181,9 @@ const INDEX: &str = "index.html";
 pub(crate) const OFFLINE: &str = "offline.js";
 /// Files that name others, in the order in which they can be finished.
 const NAMING: &[&str] = &[".svg", ".css", ".webmanifest", ".html"];
-/// What a browser checks against `integrity` when it stands beside the address.
-const CHECKED: &[&str] = &[".css", ".js", ".wasm"];
+/// What a browser checks against `integrity` when it stands beside the address. A program is checked by the script that fetches it;
+/// browsers do not check one that is only preloaded.
+const CHECKED: &[&str] = &[".css", ".js"];
 /// 64 bits: names do not collide by chance, and an attacker who could make them collide still meets `integrity`.
 const NAME_HASH_BYTES: usize = 8;
 

@@ -6,7 +6,7 @@ use leptos::ev::{KeyboardEvent, SubmitEvent};
 use leptos::html::Textarea;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use stonechat_web::protocol::{ConversationId, Request, Sent, TEXT_BYTES_MAX, Target, Text};
+use stonechat_web::protocol::{Conversation, ConversationId, Request, Sent, TEXT_BYTES_MAX, Target, Text};
 
 use crate::picture::{Icon, Sign};
 use crate::state::{Route, State, state, words};
@@ -28,6 +28,7 @@ pub(crate) fn Composer(
         Target::Person(_) => None,
     };
     let drafts = conversation.clone().map(|id| Drafts { state, id, last: StoredValue::new(0) });
+    let sent_drafts = drafts.clone();
     let send = move || {
         let written = text.get_untracked();
         if written.trim().is_empty() || is_sending.get_untracked() {
@@ -37,7 +38,7 @@ pub(crate) fn Composer(
             fault.set(Some(t.too_long.to_owned()));
             return;
         }
-        let to = to.clone();
+        let (to, drafts) = (to.clone(), sent_drafts.clone());
         is_sending.set(true);
         fault.set(None);
         // Nobody types the same twice because a server is slow: it comes back when it fails.
@@ -48,7 +49,11 @@ pub(crate) fn Composer(
                 Ok(sent) if is_first && state.route.get_untracked() == Route::New => {
                     state.go(&Route::Conversation(sent.conversation));
                 }
-                Ok(_) => {}
+                Ok(_) => {
+                    if let (Some(drafts), Some(text)) = (drafts, text.try_get_untracked()) {
+                        drafts.save(text);
+                    }
+                }
                 Err(why) => {
                     text.update(|text| text.insert_str(0, &written));
                     fault.set(Some(t.fault(&why)));
@@ -154,9 +159,16 @@ impl Drafts {
     }
 
     fn save(&self, text: String) {
-        let kept = untrack(|| self.state.conversation(&self.id)).and_then(|one| one.draft).unwrap_or_default();
-        if *kept != *text {
-            self.state.tell(Request::SaveDraft { conversation: self.id.clone(), text: Text(text) });
+        let text = Text(text);
+        let is_new = |one: &Conversation| one.id == self.id && one.draft.as_deref().unwrap_or_default() != &*text;
+        if self.state.conversations.with_untracked(|all| all.iter().any(is_new)) {
+            // Nobody is told of a draft: the list shows it from here.
+            self.state.conversations.update(|all| {
+                if let Some(one) = all.iter_mut().find(|one| one.id == self.id) {
+                    one.draft = Some(text.clone()).filter(|text| !text.is_empty());
+                }
+            });
+            self.state.tell(Request::SaveDraft { conversation: self.id.clone(), text });
         }
     }
 }

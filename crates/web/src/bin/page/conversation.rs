@@ -43,6 +43,8 @@ pub(crate) fn ConversationPane(id: ConversationId) -> impl IntoView {
         focus_composer();
     });
     let is_group = Memo::new(move |_| conversation.with(|now| now.as_ref().is_some_and(|now| now.is_group)));
+    let is_verified =
+        Memo::new(move |_| conversation.with(|now| now.as_ref().is_some_and(|now| now.lock == Lock::Closed)));
     let is_active = Memo::new(move |_| conversation.with(|now| now.as_ref().is_none_or(|now| now.active)));
     view! {
         <Show
@@ -51,7 +53,7 @@ pub(crate) fn ConversationPane(id: ConversationId) -> impl IntoView {
         >
             <header class="bar">{move || conversation.get().map(|now| view! { <Title of=now /> })}</header>
             {move || conversation.get().map(|now| view! { <Notices of=now /> })}
-            <Messages is_group on_again />
+            <Messages is_group is_verified on_again />
             {
                 let to = to.clone();
                 move || {
@@ -95,7 +97,7 @@ pub(crate) fn NewConversation() -> impl IntoView {
                             </div>
                         </header>
                         <div class="log" id=VIEW role="log" aria-label=t.messages tabindex="0">
-                            <p class="notice encrypted">{t.encrypted}</p>
+                            <p class="notice encrypted">{(t.encrypted_first)(&handle)}</p>
                             <p class="notice">{(t.first_message)(&handle)}</p>
                         </div>
                         <Composer to=Target::Person(person) text />
@@ -165,7 +167,7 @@ fn Notices(of: Conversation) -> impl IntoView {
 }
 
 #[component]
-fn Messages(is_group: Memo<bool>, on_again: Callback<String>) -> impl IntoView {
+fn Messages(is_group: Memo<bool>, is_verified: Memo<bool>, on_again: Callback<String>) -> impl IntoView {
     let t = words();
     let state = state();
     let log = state.log;
@@ -186,7 +188,8 @@ fn Messages(is_group: Memo<bool>, on_again: Callback<String>) -> impl IntoView {
         }
     });
     let encrypted = move || {
-        (log.is_ready.get() && log.has_start()).then(|| view! { <p class="notice encrypted">{t.encrypted}</p> })
+        let text = if is_verified.get() { t.encrypted } else { t.encrypted_unverified };
+        (log.is_ready.get() && log.has_start()).then(|| view! { <p class="notice encrypted">{text}</p> })
     };
     view! {
         <div class="log-frame">

@@ -104,6 +104,7 @@ fn About(of: Conversation) -> impl IntoView {
         Lock::Closed => ("notice encrypted", t.lock_closed, None, t.lock_closed_detail),
         Lock::Open(why) => ("notice alarm", t.not_verified, Some(why), t.lock_open_detail),
     };
+    let encrypted = if of.lock == Lock::Closed { t.encrypted } else { t.encrypted_unverified };
     let account = of.peer.clone().map(|peer| {
         view! {
             <dl class="facts">
@@ -122,7 +123,7 @@ fn About(of: Conversation) -> impl IntoView {
                 <strong>{says}</strong>
                 {why.map(|why| view! { " " <span lang="en">{why}</span> })}
             </p>
-            <p>{t.encrypted}</p>
+            <p>{encrypted}</p>
             <details>
                 <summary>{t.lock_why}</summary>
                 <p>{detail}</p>
@@ -184,11 +185,12 @@ fn MemberRow(member: Member, may: Option<Role>, is_group: bool, acting: Acting) 
             let member = member.clone();
             acting.act(|group| Request::SetRole { group, member, role: other }, || {});
         };
-        actions.push(button((t.make_whom)(other, &handle), (t.make)(other), "button quiet", Box::new(set)));
+        actions.push(button(format!("{}: {handle}", (t.make)(other)), (t.make)(other), "button quiet", Box::new(set)));
         if role == Role::Admin {
             let member = handle.clone();
             let give = move || acting.asked.set(Some(Step::GiveOwnership(member.clone())));
-            let (name, short) = ((t.make_whom)(Role::Owner, &handle), (t.make)(Role::Owner));
+            let short = (t.make)(Role::Owner);
+            let name = format!("{short}: {handle}");
             actions.push(button(name, short, "button quiet", Box::new(give)));
         }
     }

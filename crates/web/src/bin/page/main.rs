@@ -5,7 +5,8 @@
 
 #![cfg_attr(
     target_arch = "wasm32",
-    expect(unreachable_pub, reason = "`#[component]` makes the types of a component's properties public")
+    expect(unreachable_pub, reason = "`#[component]` makes the types of a component's properties public"),
+    expect(clippy::needless_pass_by_value, reason = "a component owns its properties")
 )]
 
 #[cfg(target_arch = "wasm32")]

@@ -29,7 +29,7 @@ pub(crate) fn MessageRow(
         class.push_str(" failed");
     }
     let sender = is_first.then(|| {
-        let name = if message.is_mine { t.you.to_owned() } else { message.sender_handle.clone() };
+        let name = if message.is_mine { t.you.trim_end_matches(':').to_owned() } else { message.sender_handle.clone() };
         let is_shown = is_group && !message.is_mine;
         view! { <span class=if is_shown { "sender" } else { "sender sr-only" }>{name}</span> }
     });

@@ -190,7 +190,7 @@ impl State {
             Event::Start(start) => self.start_is(start),
             Event::Message(message) => {
                 if !message.is_mine && !document().hidden() && self.log.is_open(&message.conversation) {
-                    self.said.set(crate::message::spoken(&message, self.words()));
+                    self.said.set(crate::message::spoken(&message, untrack(|| self.words())));
                 }
                 if self.log.take(message) {
                     self.log.to_latest(self);

@@ -96,6 +96,8 @@ pub(crate) struct Words {
     pub(crate) message: &'static str,
     pub(crate) send: &'static str,
     pub(crate) encrypted: &'static str,
+    pub(crate) encrypted_unverified: &'static str,
+    pub(crate) encrypted_first: fn(&str) -> String,
     pub(crate) not_verified: &'static str,
     pub(crate) verified: &'static str,
     pub(crate) lock_closed: &'static str,

@@ -87,6 +87,12 @@ pub(super) static GERMAN: Words = Words {
     message: "Nachricht",
     send: "Senden",
     encrypted: "Nachrichten sind Ende-zu-Ende-verschlüsselt. Nur die Personen in dieser Unterhaltung können sie lesen.",
+    encrypted_unverified: "Nachrichten sind Ende-zu-Ende-verschlüsselt, aber wer sie lesen kann, ist nicht geprüft.",
+    encrypted_first: |handle| {
+        format!(
+            "Nachrichten sind Ende-zu-Ende-verschlüsselt. Ob die Schlüssel {handle} gehören, wird geprüft, bevor etwas gesendet wird."
+        )
+    },
     not_verified: "Nicht geprüft",
     verified: "Geprüft",
     lock_closed: "Geprüft: Die Geräte gehören zu diesem Konto.",

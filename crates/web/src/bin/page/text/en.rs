@@ -84,6 +84,12 @@ pub(super) static ENGLISH: Words = Words {
     message: "Message",
     send: "Send",
     encrypted: "Messages are end-to-end encrypted. Only the people in this conversation can read them.",
+    encrypted_unverified: "Messages are end-to-end encrypted, but who can read them is not verified.",
+    encrypted_first: |handle| {
+        format!(
+            "Messages are end-to-end encrypted. Whether the keys are those of {handle} is checked before anything is sent."
+        )
+    },
     not_verified: "Not verified",
     verified: "Verified",
     lock_closed: "Verified: their devices belong to their account.",
