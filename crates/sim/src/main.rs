@@ -57,6 +57,8 @@ fn main() -> anyhow::Result<()> {
                     total.read += report.read;
                     total.steps += report.steps;
                     total.refused += report.refused;
+                    total.breaches += report.breaches;
+                    total.unnoticed += report.unnoticed;
                     if options.seed.is_some() {
                         println!("seed {seed}: digest of all frames {}", hex::encode(report.digest));
                     }
@@ -76,6 +78,7 @@ fn main() -> anyhow::Result<()> {
         }
     });
     println!("{} messages sent, {} read, {} refusals, {} steps", total.sent, total.read, total.refused, total.steps);
+    println!("{} commits that broke a rule, {} lies that nobody could notice", total.breaches, total.unnoticed);
     println!("{passed} passed, {} failed", failed.len());
     if let Some(seed) = failed.iter().min() {
         anyhow::bail!("repeat the first with: cargo xtask sim --seed {seed} --steps {}", options.steps);

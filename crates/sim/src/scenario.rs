@@ -40,6 +40,9 @@ pub struct Report {
     pub refused: usize,
     /// Commits that broke a rule.
     pub breaches: usize,
+    /// Conversations in which a lying server showed one client another order, or less, and nobody could notice: what it does
+    /// to the last entries before a commit is compared by no later message (docs/threat-model.md).
+    pub unnoticed: usize,
     /// Over all frames, see [`World::digest`].
     pub digest: [u8; 32],
 }
@@ -84,12 +87,14 @@ pub fn run(seed: u64, steps: usize) -> Result<Report, Violation> {
     let by_member = matches!(hostile, Some(Kind::GarbageCommit | Kind::WrongCapability | Kind::Repeat | Kind::Craft));
     let faults = Faults { break_per_mille: 15, crash_per_mille: 6, delay_ms_max: 300 };
     run.world.faults = if hostile.is_none() { faults } else { Faults { delay_ms_max: 300, ..Faults::NONE } };
+    let mut lied_to = None;
     if let Some(kind) = hostile {
         let victim = run.world.below(people);
         let tamper = Tamper { kind, victim, per_mille: if by_member { 400 } else { 60 }, times: 0 };
         if by_member {
             run.world.clients[victim].tamper = Some(tamper);
         } else {
+            lied_to = Some(victim);
             run.world.hostile_server = Some(tamper);
         }
     }
@@ -120,8 +125,7 @@ pub fn run(seed: u64, steps: usize) -> Result<Report, Violation> {
     run.report.steps = run.world.clients.iter().map(|client| client.steps).sum();
     run.report.refused = run.refusals();
     run.report.digest = run.world.digest();
-    let server_lied = hostile.is_some() && !by_member;
-    run.check(server_lied, villain).map_err(|violation| Violation(format!("{violation}\n{}", run.told())))?;
+    run.check(lied_to, villain).map_err(|violation| Violation(format!("{violation}\n{}", run.told())))?;
     Ok(run.report)
 }
 
@@ -257,8 +261,9 @@ impl Run {
             .count()
     }
 
-    /// `server_lied`: what it hid may be missing, but then it was noticed. `villain`: a member who cheated may lose.
-    fn check(&mut self, server_lied: bool, villain: Option<usize>) -> Result<(), Violation> {
+    /// `lied_to`: what the server hid from them may be missing, and is noticed as far as that is possible. `villain`: a member
+    /// who cheated may lose.
+    fn check(&mut self, lied_to: Option<usize>, villain: Option<usize>) -> Result<(), Violation> {
         let wrong = |what: String| Err(Violation(what));
         let mut conversations: BTreeSet<ConversationId> = BTreeSet::new();
         for client in &self.world.clients {
@@ -293,8 +298,12 @@ impl Run {
                 }
                 self.report.read += transcript.iter().filter(|message| message.status == Status::Received).count();
             }
-            if server_lied && self.refusals() > 0 {
+            if lied_to.is_some() && self.refusals() > 0 {
                 continue;
+            }
+            if lied_to.is_some() && self.same_transcript(&id, &transcripts, villain).is_err() {
+                self.report.unnoticed += 1;
+                transcripts.retain(|(who, ..)| Some(*who) != lied_to);
             }
             self.same_transcript(&id, &transcripts, villain)?;
             self.same_members(&id, villain)?;

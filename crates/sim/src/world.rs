@@ -14,8 +14,8 @@ use stonechat_core::{Command, CommandError, CommandId, Core, Effect, Event, Inpu
 use stonechat_server::services::{Services, Session, Settings, TokenKey};
 use stonechat_server::store::MemoryLog;
 use stonechat_wire::{
-    ClientFrame, ConversationId, Failure, Handle, Hello, PROTOCOL_VERSION, Reply, ServerFrame, Timestamp, decode,
-    encode,
+    ClientFrame, ConversationId, Failure, Handle, Hello, HelloReply, PROTOCOL_VERSION, Reply, Request, ServerFrame,
+    Timestamp, decode, encode,
 };
 
 use crate::craft::{Breach, Crafter};
@@ -248,6 +248,26 @@ impl World {
         let Some(request) = crafter.breach(vault, &mut self.rng, self.now, id, breach) else { return false };
         self.send_to_server(client, Link::Anonymous, &ClientFrame { id: BREACH_ID, request });
         true
+    }
+
+    /// A connection of somebody who has no client of ours, and the server's greeting.
+    ///
+    /// # Panics
+    /// When the server does not speak its own version, which is a bug.
+    pub fn dial(&mut self) -> (Session, HelloReply) {
+        let session = Session::new("sim".into(), &mut self.rng);
+        let hello = Hello { version: PROTOCOL_VERSION };
+        let greeting = self.services.greet(&session, self.now, &hello).expect("the server's own version");
+        (session, greeting)
+    }
+
+    /// What the server answers on such a connection.
+    ///
+    /// # Panics
+    /// When the store in memory makes it wait, which is a bug.
+    pub fn ask(&mut self, session: &mut Session, request: Request) -> Result<Reply, Failure> {
+        let answer = self.services.handle(session, self.now, &mut self.rng, request).now_or_never();
+        answer.expect("the memory log completes at once")
     }
 
     /// Takes a client off the network for a while.

@@ -3,10 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+use ed25519_dalek::{Signer as _, SigningKey};
+use stonechat_core::mls::{self, LeafIdentity, Mls};
+use stonechat_core::vault::{MemoryVault, Txn};
 use stonechat_core::{Command, Event, Outcome, Role, Target, query};
 use stonechat_sim::craft::{BREACHES, Breach};
 use stonechat_sim::world::World;
-use stonechat_wire::{ConversationId, Handle};
+use stonechat_wire::limits::INBOX_KEY_BYTES;
+use stonechat_wire::{
+    AccountId, AuthChallenge, Bytes, ConversationId, DeviceId, DeviceKeys, Handle, List, LogBody, LogEntry, Request,
+    Signer,
+};
 
 const ALICE: usize = 0;
 const MALLORY: usize = 1;
@@ -179,4 +186,40 @@ fn a_commit_that_only_some_can_follow_is_named_by_those_who_refuse_it() {
     for who in [ALICE, CAROL] {
         assert_eq!(names(&world, who, &team), ["@alice", "@carol", "@mallory"], "{}", all_told(&world));
     }
+}
+
+/// The server cannot tell an inbox key from noise; whoever writes to one must not stop for it.
+#[test]
+fn an_inbox_key_that_is_none_is_refused_in_words_and_stops_nobody() {
+    let mut world = World::new(300);
+    for name in ["alice", "carol"] {
+        world.join(name);
+    }
+    world.run_ms(5_000);
+    let (device, signing) = (DeviceId([7; 16]), SigningKey::from_bytes(&[7; 32]));
+    let recovery = SigningKey::from_bytes(&[8; 32]);
+    let keys = DeviceKeys { id: device, signature: signing.verifying_key().to_bytes(), inbox: [0xff; INBOX_KEY_BYTES] };
+    let recovery_key = recovery.verifying_key().to_bytes();
+    let body = LogBody::Genesis { handle: handle("mallory"), device: keys, recovery: recovery_key, at: world.now };
+    let genesis = LogEntry::sign(&body, &[(Signer::Device(device), &signing), (Signer::Recovery, &recovery)]);
+    let account = AccountId(genesis.hash());
+    let (mut session, hello) = world.dial();
+    world.ask(&mut session, Request::CreateAccount { genesis }).unwrap();
+    let challenge = AuthChallenge { host: "sim", nonce: hello.nonce, account, device }.signed_bytes();
+    let signature = signing.sign(&challenge).to_bytes();
+    world.ask(&mut session, Request::Authenticate { account, device, signature }).unwrap();
+    let (vault, leaf) = (MemoryVault::default(), LeafIdentity { account, device });
+    let mut txn = Txn::new(&vault);
+    let mls = Mls::new(&mut txn, &mut world.rng);
+    let signer = mls::Signer::from_seed(&[7; 32]);
+    let package = mls::generate_key_package(&mls, &signer, leaf, world.now.0, 1_000_000, true).unwrap();
+    let last_resort = Some(Bytes::new(package).unwrap());
+    world.ask(&mut session, Request::PublishKeyPackages { packages: List::default(), last_resort }).unwrap();
+
+    world.command(0, Command::Send { to: Target::Person(handle("mallory")), text: "hello".into() });
+    world.run_ms(60_000);
+    assert!(all_told(&world).contains("@mallory cannot be written to: the inbox key"), "{}", all_told(&world));
+    world.command(0, Command::Send { to: Target::Person(handle("carol")), text: "hello".into() });
+    world.run_ms(60_000);
+    assert_eq!(query::requests(&world.clients[1].vault).unwrap().len(), 1, "Alice goes on");
 }
