@@ -4,12 +4,12 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::SinkExt as _;
 use stonechat_client::{
-    Client, ClientError, CommandError, ConversationId, HomeError, KeyChoice, KeyError, Lock, OpenError, ServerUrl,
-    SignUpError, Target, Timestamp,
+    Client, ClientError, CommandError, ConversationId, HomeError, KeyChoice, KeyError, Lock, OpenError, SEND_TIMEOUT,
+    ServerUrl, SignUpError, Target, Timestamp,
 };
 use stonechat_wire::{HelloReply, ServerFrame, encode};
 use support::{Echo, Server, eventually, handle, person, person_at, texts, to};
@@ -84,8 +84,10 @@ async fn what_is_written_while_the_server_is_killed_arrives_once_when_it_is_back
     let mut server = Server::start().await;
     let (alice, bob, conversation) = acquainted(&server).await;
     server.kill();
+    let begin = Instant::now();
     let error = alice.client.send(Target::Conversation(conversation), "in the dark").await.unwrap_err();
     let ClientError::Saved { until, .. } = &error else { panic!("{error}") };
+    assert!(begin.elapsed() < SEND_TIMEOUT / 2, "nobody waits for what cannot come: {:?}", begin.elapsed());
     assert!(until.contains("nothing answers") || until.contains("lost"), "{error}");
     // Another process takes over the home: what waits is in the vault.
     let alice = alice.reopened().await;
