@@ -9,15 +9,15 @@ use crate::harness::Server;
 
 /// The status line and headers, in lower case, and the body.
 async fn get(address: SocketAddr, path: &str, accept_encoding: &str) -> (String, Vec<u8>) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut stream = TcpStream::connect(address).await.expect("the server listens");
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept-Encoding: {accept_encoding}\r\nConnection: close\r\n\r\n"
     );
-    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.expect("the server reads");
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
-    let head = String::from_utf8(answer[..end].to_vec()).unwrap().to_lowercase();
+    stream.read_to_end(&mut answer).await.expect("the server answers");
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head");
+    let head = String::from_utf8(answer[..end].to_vec()).expect("a head of ASCII").to_lowercase();
     (head, answer[end + 4..].to_vec())
 }
 
