@@ -236,7 +236,9 @@ impl Client {
                 Err(ClientError::NotSent { conversation, message, why })
             }
             Some(Ok(_)) => Ok(sent),
-            Some(Err(_)) => Err(ClientError::Saved { conversation, message, until: "this home is opened again".into() }),
+            Some(Err(_)) => {
+                Err(ClientError::Saved { conversation, message, until: "this home is opened again".into() })
+            }
             None => {
                 let until = match (self.status().why(), self.notice(conversation).await) {
                     (Some(why), _) => format!("there is a connection ({why})"),
