@@ -395,7 +395,7 @@ impl Client {
             }
         }
         // The engine has ended, and tells that itself.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn change(&self, command: Command) -> Result<(), ClientError> {

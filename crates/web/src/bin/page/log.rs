@@ -232,8 +232,10 @@ impl Log {
         let opened = self.opened.get_value();
         self.is_fetching.set_value(true);
         self.arrived.set_value(Vec::new());
+        // All that is unread, as far as that is drawn at once, and some before it.
+        let limit = u32::try_from(unread).unwrap_or(u32::MAX).saturating_add(PAGE / 2).clamp(PAGE, UNREAD_PAGE_MAX);
         spawn_local(async move {
-            let page = state.ask::<Page>(Request::Messages { conversation, at, limit: PAGE }).await;
+            let page = state.ask::<Page>(Request::Messages { conversation, at, limit }).await;
             if self.opened.get_value() != opened {
                 return;
             }
@@ -241,9 +243,10 @@ impl Log {
             match page {
                 Ok(page) => {
                     if unread > 0 {
-                        let theirs: Vec<_> = page.messages.iter().filter(|one| !one.is_mine).collect();
-                        let first = theirs.len().saturating_sub(usize::try_from(unread).unwrap_or(usize::MAX));
-                        self.unread_from.set(theirs.get(first).map(|one| one.key.clone()));
+                        let mut theirs = page.messages.iter().rev().filter(|one| !one.is_mine);
+                        // Where it starts among those that are not fetched yet, there is no line.
+                        let first = usize::try_from(unread - 1).ok().and_then(|at| theirs.nth(at));
+                        self.unread_from.set(first.map(|one| one.key.clone()));
                     }
                     self.older.set(page.older);
                     self.newer.set(page.newer);
@@ -401,6 +404,8 @@ fn scroll_by(view: &Element, pixels: f64) {
 pub(crate) const VIEW: &str = "log";
 /// Messages that are fetched at once.
 const PAGE: u32 = 50;
+/// Messages that are fetched when a conversation opens with many unread.
+const UNREAD_PAGE_MAX: u32 = 120;
 /// Messages that are in the document, and as many again that arrive while one reads above them.
 const ROWS_MAX: usize = 150;
 /// So close to an end of the rows, more are fetched.
