@@ -8,26 +8,25 @@ use anyhow::{Context, Result, bail};
 
 use crate::layout::{Layout, command_line, show};
 use crate::tools;
+use crate::web;
 
-/// A measurement of `cargo xtask bench`. To add one, add a row to [`BENCHES`].
-struct Bench {
-    name: &'static str,
-    what: &'static str,
-    cargo: &'static [&'static str],
-}
-
-const BENCHES: &[Bench] = &[
-    Bench {
-        name: "store",
-        what: "durable appends a second of the store alone, and the disk's own group-committed fsync",
-        cargo: &["bench", "-p", "stonechat-server", "--bench", "store", "--"],
-    },
-    Bench {
-        name: "directory",
-        what: "publishing the directory, look-up proofs and their verification, auditing its history",
-        cargo: &["bench", "-p", "stonechat-server", "--bench", "directory", "--"],
-    },
+/// The measurements of `cargo xtask bench`, each with what it says: names that the benchmark knows.
+const BENCHES: &[(&str, &str)] = &[
+    ("store", "durable appends a second of the store alone, and the disk's own group-committed fsync"),
+    ("appends", "durable appends a second through WebSockets to stonechatd, beside the store alone"),
+    ("latency", "one-to-one message, from send to decrypted by the other client"),
+    ("idle", "server memory for an idle connection, at 5,000 of each kind"),
+    ("group", "a group of 100 devices: create, add, send, self-update, in time and bytes"),
+    ("sync", "cold sync of 10,000 messages"),
+    ("reopen", "reopening a vault with 100,000 messages"),
+    (DIRECTORY, "publishing the directory, look-up proofs and their verification, auditing its history"),
+    (WEB, "the web app in Chromium: first load, starting, long conversations, memory"),
 ];
+
+/// The one that measures the directory by itself.
+const DIRECTORY: &str = "directory";
+/// The one that drives a browser.
+const WEB: &str = "web";
 
 pub(crate) fn sim(layout: &Layout, seeds: &Range<u64>, steps: Option<u64>) -> Result<()> {
     run(&mut sim_command(layout, seeds, steps), "A seed that fails is replayed with `cargo xtask sim --seed N`.")
@@ -58,23 +57,43 @@ pub(crate) fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
 }
 
 pub(crate) fn list_benches() {
-    for bench in BENCHES {
-        println!("{:<8} {}", bench.name, bench.what);
+    for (name, what) in BENCHES {
+        println!("{name:<8} {what}");
     }
 }
 
 pub(crate) fn bench(layout: &Layout, name: Option<&str>, args: &[OsString]) -> Result<()> {
-    let chosen = BENCHES.iter().filter(|bench| name.is_none_or(|name| name == bench.name)).collect::<Vec<_>>();
-    if chosen.is_empty() {
-        let names = BENCHES.iter().map(|bench| bench.name).collect::<Vec<_>>().join(", ");
-        bail!("there is no benchmark {:?}; there are: {names}", name.unwrap_or_default());
+    if let Some(name) = name
+        && !BENCHES.iter().any(|(known, _)| *known == name)
+    {
+        let names = BENCHES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        bail!("there is no benchmark {name:?}; there are: {names}");
     }
     tools::check_compilers()?;
-    for bench in chosen {
-        println!("{}: {}", bench.name, bench.what);
-        run(layout.cargo(bench.cargo).args(args), "Nothing else should run on this machine meanwhile.")?;
+    if name.is_none_or(|name| name != WEB && name != DIRECTORY) {
+        bench_path(layout, name, args)?;
+    }
+    if name.is_none_or(|name| name == DIRECTORY) {
+        let mut bench = layout.cargo(["bench", "-p", "stonechat-server", "--bench", "directory", "--"]);
+        run(bench.args(args), "Nothing else should run on this machine meanwhile.")?;
+    }
+    if name.is_none_or(|name| name == WEB) {
+        web::drive(layout, &web::Drive::Bench(args.to_vec()))?;
     }
     Ok(())
+}
+
+/// The measurements that need no browser: all of them, or one.
+fn bench_path(layout: &Layout, name: Option<&str>, args: &[OsString]) -> Result<()> {
+    // One selection of packages for the server and for what measures it: another has other features, and builds all anew.
+    let packages = ["--package", "stonechat-server", "--package", "stonechat-sim"];
+    let mut build = layout.cargo(["build", "--release", "--bin", "stonechatd", "--bench", "path"]);
+    run(build.args(packages), "The compiler's message above says what is wrong.")?;
+    let mut bench = layout.cargo(["bench", "--bench", "path"]);
+    bench.args(packages).arg("--").args(name).args(args);
+    // Without a session there is no keyring: the keys of the measured homes go into files.
+    bench.env_remove("DBUS_SESSION_BUS_ADDRESS").env_remove("XDG_RUNTIME_DIR");
+    run(&mut bench, "Nothing else should run on this machine meanwhile.")
 }
 
 pub(crate) fn vectors(layout: &Layout) -> Result<()> {
@@ -100,12 +119,19 @@ pub(crate) fn vectors(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn build(layout: &Layout) -> Result<()> {
+pub(crate) fn build(layout: &Layout, with_web: bool) -> Result<()> {
     tools::check_compilers()?;
     let args = ["build", "--release", "-p", "stonechat-server", "-p", "stonechat-cli", "--bins"];
-    run(&mut layout.cargo(args), "The compiler's message above says what is wrong.")?;
+    let mut cargo = layout.cargo(args);
+    if with_web {
+        cargo.env(web::FOLDER_VARIABLE, web::build(layout, web::Build::Small)?);
+    }
+    run(&mut cargo, "The compiler's message above says what is wrong.")?;
     for name in ["stonechatd", "stonechat"] {
         println!("built {}", show(&layout.target.join("release").join(name)));
+    }
+    if !with_web {
+        println!("stonechatd has no web app in it");
     }
     Ok(())
 }
@@ -129,13 +155,5 @@ mod tests {
         for wrong in ["", "7", "7..7", "9..3", "a..b", "0..=3", "-1..3", "0..99999999999999999999"] {
             assert!(parse_seeds(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn benchmarks_have_names_of_their_own() {
-        let mut names = BENCHES.iter().map(|bench| bench.name).collect::<Vec<_>>();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), BENCHES.len());
     }
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask demo`: a server, a contact that answers, and the way in. `--check` walks that way itself.
+//! `cargo xtask demo`: a server whose directory two witnesses confirm, a contact that answers, and the way in. `--check` walks
+//! that way itself.
 
 use std::env;
 use std::fs::{self, File, TryLockError};
@@ -15,6 +16,7 @@ use crate::commands;
 use crate::layout::{Layout, command_line, show};
 use crate::process::{Service, StopFlag, Stopped, run_within, tied};
 use crate::tools;
+use crate::web;
 
 /// The demo's directory, locked against a second demo for as long as this lives.
 struct Home {
@@ -28,16 +30,29 @@ impl Home {
     }
 }
 
-/// What runs. The contact is declared first, so that it is dropped before the server that it talks to.
+/// What runs. What talks to the server is declared first, so that it is dropped before the server.
 struct Running {
     echo: Service,
+    witnesses: Vec<Service>,
     server: Service,
     url: String,
 }
 
-pub(crate) fn run(layout: &Layout, check: bool, data: Option<PathBuf>, listen: Option<&str>) -> Result<()> {
+impl Running {
+    fn check_alive(&mut self) -> Result<()> {
+        self.witnesses.iter_mut().chain([&mut self.server, &mut self.echo]).try_for_each(Service::check_alive)
+    }
+}
+
+pub(crate) fn run(
+    layout: &Layout,
+    check: bool,
+    data: Option<PathBuf>,
+    listen: Option<&str>,
+    with_web: bool,
+) -> Result<()> {
     let stop = StopFlag::listen()?;
-    let mut progress = Progress { at: 0, of: if check { 8 } else { 4 } };
+    let mut progress = Progress { at: 0, of: if check { 9 } else { 5 } + u32::from(with_web) };
     let kept = data.is_some();
     let dir = data.unwrap_or_else(|| layout.target.join(if check { "demo-check" } else { "demo" }));
 
@@ -46,10 +61,15 @@ pub(crate) fn run(layout: &Layout, check: bool, data: Option<PathBuf>, listen: O
     let home = prepare(&dir, kept)?;
     tools::check_compilers()?;
 
-    progress.step("building the server, the terminal client and a contact that answers (the first time takes minutes)");
     // The whole workspace, as the tests do: the same features, hence one build for both.
-    let build = ["build", "--workspace", "--bins", "--example", "echo"];
-    commands::run(&mut layout.cargo(build), "The compiler's message above says what is wrong; then run this again.")?;
+    let mut build = layout.cargo(["build", "--workspace", "--bins", "--example", "echo"]);
+    if with_web {
+        progress.step("building the web app (the first time takes minutes)");
+        let folder = web::build(layout, web::Build::Quick).context("`cargo xtask demo --no-web` goes without it")?;
+        build.env(web::FOLDER_VARIABLE, folder);
+    }
+    progress.step("building the server, the terminal client and a contact that answers (the first time takes minutes)");
+    commands::run(&mut build, "The compiler's message above says what is wrong; then run this again.")?;
     let client = layout.program("stonechat")?;
 
     let mut running = match start(layout, &home, listen, &stop, &mut progress) {
@@ -64,11 +84,10 @@ pub(crate) fn run(layout: &Layout, check: bool, data: Option<PathBuf>, listen: O
         println!("\nThe demo works: @echo answered.");
         return Ok(());
     }
-    print_way_in(&client, &home, &running.url);
+    print_way_in(&client, &home, &running.url, with_web);
     while !stop.is_set() {
         thread::sleep(Duration::from_millis(100));
-        running.server.check_alive().context("the demo is over")?;
-        running.echo.check_alive().context("the demo is over")?;
+        running.check_alive().context("the demo is over")?;
     }
     println!("\nstopping");
     shut_down(running)?;
@@ -113,12 +132,32 @@ fn start(
     let remembered = fs::read_to_string(home.path(ADDRESS)).ok().filter(|address| TcpListener::bind(address).is_ok());
     let listen = listen.map(str::to_owned).or(remembered).unwrap_or_else(|| "127.0.0.1:0".to_owned());
     progress.step(&format!("starting stonechatd (log: {})", show(&home.path("stonechatd.log"))));
-    let mut command = quiet(tied(&layout.xtask, &layout.program("stonechatd")?));
-    command.arg("serve").arg("--data").arg(home.path("server")).args(["--listen", &listen]);
+    let stonechatd = layout.program("stonechatd")?;
+    let config = home.path("stonechatd.toml");
+    fs::write(&config, config_text(&witness_keys(&stonechatd, home, stop)?)?)
+        .context("cannot write the configuration")?;
+    let mut command = quiet(tied(&layout.xtask, &stonechatd));
+    command
+        .arg("serve")
+        .arg("--config")
+        .arg(&config)
+        .arg("--data")
+        .arg(home.path("server"))
+        .args(["--listen", &listen]);
     let mut server = Service::start("stonechatd", command, &home.path("stonechatd.log"))?;
     let url = server.wait_for("`listening on http://…`", START_LIMIT, stop, listening_url)?;
     println!("      listening on {url}");
     fs::write(home.path(ADDRESS), url.trim_start_matches("http://")).context("cannot note the server's address")?;
+
+    progress.step("starting two witnesses, who follow the server's directory and confirm what they verified");
+    let mut witnesses = Vec::new();
+    for name in WITNESSES {
+        let mut command = quiet(tied(&layout.xtask, &stonechatd));
+        command.args(["witness", "--directory", &url, "--data"]).arg(home.path(name));
+        let mut witness = Service::start(name, command, &home.path(&format!("{name}.log")))?;
+        witness.wait_for("its verifier key", START_LIMIT, stop, |line| is_verifier_key(line).then_some(()))?;
+        witnesses.push(witness);
+    }
 
     progress.step(&format!("starting the contact @echo (log: {})", show(&home.path("echo.log"))));
     let mut command = quiet(tied(&layout.xtask, &layout.program("examples/echo")?));
@@ -126,12 +165,45 @@ fn start(
     let mut echo = Service::start("the contact @echo", command, &home.path("echo.log"))?;
     echo.wait_for("`ready @echo`", START_LIMIT, stop, |line| (line.trim() == "ready @echo").then_some(()))?;
     println!("      @echo can be written to");
-    Ok(Running { echo, server, url })
+    Ok(Running { echo, witnesses, server, url })
 }
 
-/// The contact first: it would otherwise see its server vanish.
+/// The keys of the witnesses, which are made the first time.
+fn witness_keys(stonechatd: &Path, home: &Home, stop: &StopFlag) -> Result<Vec<String>> {
+    let key = |name: &str| {
+        let mut command = quiet(Command::new(stonechatd));
+        command.args(["witness", "--key", "--directory", "http://127.0.0.1", "--data"]).arg(home.path(name));
+        let line = command_line(&command);
+        let output = run_within(command, COMMAND_LIMIT, stop)?;
+        let key = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        if !output.status.success() || !is_verifier_key(&key) {
+            bail!(
+                "this did not print a verifier key ({}): {line}\n{}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(key)
+    };
+    WITNESSES.into_iter().map(key).collect()
+}
+
+/// The server's configuration: clients believe what all witnesses confirmed.
+fn config_text(witnesses: &[String]) -> Result<String> {
+    let keys = serde_json::to_string(witnesses).context("cannot write the witnesses' keys")?;
+    Ok(format!("[directory]\nwitnesses = {keys}\nthreshold = {}\n", witnesses.len()))
+}
+
+/// A verifier key as C2SP signed notes have it: `name+hash+key`.
+fn is_verifier_key(line: &str) -> bool {
+    line.trim().splitn(3, '+').filter(|part| !part.is_empty()).count() == 3
+}
+
+/// The contact first, the server last: it would otherwise vanish under the others.
 fn shut_down(running: Running) -> Result<()> {
-    for service in [(running.echo, "the contact @echo"), (running.server, "stonechatd")] {
+    let witnesses = running.witnesses.into_iter().map(|witness| (witness, "a witness"));
+    let services = [(running.echo, "the contact @echo")].into_iter().chain(witnesses);
+    for service in services.chain([(running.server, "stonechatd")]) {
         match service.0.stop(STOP_LIMIT)? {
             // A program that does not handle the signal ends with it; only the server promises a drain.
             Stopped::Ended(status) if status.success() || service.1 != "stonechatd" => {}
@@ -142,21 +214,28 @@ fn shut_down(running: Running) -> Result<()> {
     Ok(())
 }
 
-fn print_way_in(client: &Path, home: &Home, url: &str) {
+fn print_way_in(client: &Path, home: &Home, url: &str, with_web: bool) {
     let you = home.path("you");
     let line = |args: &[&str]| {
         let mut command = Command::new(client);
         command.arg("--home").arg(&you).args(args);
         command_line(&command)
     };
-    println!("\nThe server is at {url}. In another terminal, in this directory:\n");
+    if with_web {
+        println!("\nOpen this in a browser, pick a handle, and write to @echo:\n\n  {url}\n");
+        println!("Or in another terminal, in this directory:\n");
+    } else {
+        println!("\nThe server is at {url}. In another terminal, in this directory:\n");
+    }
     if !you.exists() {
         println!("  {}", line(&["signup", "@you", "--server", url]));
     }
     println!("  {}", line(&["send", "@echo", "hello"]));
     println!("  {}", line(&["read", "@echo"]));
     println!("\nand the full-screen interface:\n\n  {}\n", line(&[]));
-    println!("@echo answers whatever you write. For a second person, take another --home and another handle.");
+    println!(
+        "@echo answers whatever you write. For a second person, take another browser profile or --home, and another handle."
+    );
     println!("Ctrl-C here stops everything.");
 }
 
@@ -242,6 +321,7 @@ impl Progress {
     }
 }
 
+const WITNESSES: [&str; 2] = ["witness-one", "witness-two"];
 const LOCK: &str = "demo.lock";
 const ADDRESS: &str = "address";
 const RECOVERY_WORDS: usize = 24;
@@ -260,6 +340,15 @@ mod tests {
         assert_eq!(listening_url("listening on http://[::1]:4100/").as_deref(), Some("http://[::1]:4100"));
         assert_eq!(listening_url("not listening on http://127.0.0.1:4100"), None);
         assert_eq!(listening_url("listening on the harbour"), None);
+    }
+
+    #[test]
+    fn clients_need_every_witness_of_the_demo() {
+        let keys = ["one+0a0b0c0d+BAAA".to_owned(), "two+0a0b0c0d+BBBB".to_owned()];
+        let expected = "[directory]\nwitnesses = [\"one+0a0b0c0d+BAAA\",\"two+0a0b0c0d+BBBB\"]\nthreshold = 2\n";
+        assert_eq!(config_text(&keys).unwrap(), expected);
+        assert!(keys.iter().all(|key| is_verifier_key(key)));
+        assert!(!is_verifier_key("stonechatd: no") && !is_verifier_key("a++b"));
     }
 
     #[test]
@@ -307,7 +396,8 @@ mod tests {
         let xtask = program("xtask", "shift 2; exec \"$@\"");
         program(
             "debug/stonechatd",
-            "trap 'exit 0' TERM; echo listening on http://127.0.0.1:9; while :; do sleep 0.05; done",
+            "trap 'exit 0' TERM; case \"$1\" in serve) echo listening on http://127.0.0.1:9 ;; *) echo name+hash+key ;; esac
+            [ \"$2\" = --key ] || while :; do sleep 0.05; done",
         );
         program("debug/examples/echo", echo);
         let answer = r#"case "$3" in
@@ -324,7 +414,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let layout = fakes(dir.path(), "echo ready @echo; exec sleep 60");
         let home = prepare(&dir.path().join("demo"), false).unwrap();
-        let (stop, mut progress) = (StopFlag::default(), Progress { at: 0, of: 5 });
+        let (stop, mut progress) = (StopFlag::default(), Progress { at: 0, of: 6 });
         let running = start(&layout, &home, None, &stop, &mut progress).unwrap();
         assert_eq!(running.url, "http://127.0.0.1:9");
         walk(&layout.program("stonechat").unwrap(), &home, &running.url, &stop, &mut progress).unwrap();
@@ -337,7 +427,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let layout = fakes(dir.path(), "echo 'the handle is taken' >&2; exit 1");
         let home = prepare(&dir.path().join("demo"), false).unwrap();
-        let started = start(&layout, &home, None, &StopFlag::default(), &mut Progress { at: 0, of: 2 });
+        let started = start(&layout, &home, None, &StopFlag::default(), &mut Progress { at: 0, of: 3 });
         let error = format!("{:#}", started.err().unwrap());
         assert!(
             error.contains("the contact @echo stopped by itself") && error.contains("the handle is taken"),

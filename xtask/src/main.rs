@@ -10,6 +10,7 @@ mod layout;
 mod process;
 mod suite;
 mod tools;
+mod web;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -40,10 +41,13 @@ enum Task {
         /// The address to listen on; port 0 picks a free one [default: 127.0.0.1:0, or with --data the last one].
         #[arg(long, value_name = "ADDR")]
         listen: Option<String>,
+        /// Leave the web app out: neither Rust's wasm target nor clang is needed then.
+        #[arg(long)]
+        no_web: bool,
     },
-    /// Do all set-up and run every check: format, lints, tests, simulation, dependencies, the demo.
+    /// Do all set-up and run every check: format, lints, tests, simulation, dependencies, the demo, the web app in a browser.
     Test {
-        /// Leave out the slow ones: doctests, the simulation and the demo.
+        /// Leave out the slow ones: doctests, the simulation, the demo and the web app.
         #[arg(long)]
         fast: bool,
     },
@@ -73,8 +77,29 @@ enum Task {
     },
     /// Write the files in vectors/ anew from the code. Read the difference before you commit it.
     Vectors,
-    /// Build stonechatd and stonechat, optimised.
-    Build,
+    /// Build stonechatd with the web app in it, and stonechat, optimised.
+    Build {
+        /// Leave the web app out: neither Rust's wasm target nor clang is needed then.
+        #[arg(long)]
+        no_web: bool,
+    },
+    /// Build the web app into a folder, for a server that is built with STONECHAT_WEB_DIR naming it.
+    Web {
+        /// Quickly and large instead of small and slowly.
+        #[arg(long)]
+        dev: bool,
+        /// Only check it with clippy, for the browser.
+        #[arg(long, conflicts_with = "dev")]
+        lint: bool,
+    },
+    /// Drive the web app in Chromium against real servers, and a terminal client.
+    Browser {
+        /// Write docs/screenshots/ anew instead of testing.
+        #[arg(long, conflicts_with = "names")]
+        screenshots: bool,
+        /// Only tests whose names contain one of these.
+        names: Vec<String>,
+    },
     /// Become a program that ends when its parent does.
     #[command(hide = true)]
     Tied {
@@ -99,7 +124,7 @@ fn main() -> ExitCode {
 /// Returns whether all is well; `test` has said itself what is not.
 fn perform(layout: &Layout, task: Task) -> Result<bool> {
     match task {
-        Task::Demo { check, data, listen } => demo::run(layout, check, data, listen.as_deref())?,
+        Task::Demo { check, data, listen, no_web } => demo::run(layout, check, data, listen.as_deref(), !no_web)?,
         Task::Test { fast } => return suite::run(layout, fast),
         Task::Sim { seed, seeds, steps } => {
             let seeds =
@@ -109,7 +134,11 @@ fn perform(layout: &Layout, task: Task) -> Result<bool> {
         Task::Bench { list: true, .. } => commands::list_benches(),
         Task::Bench { name, args, .. } => commands::bench(layout, name.as_deref(), &args)?,
         Task::Vectors => commands::vectors(layout)?,
-        Task::Build => commands::build(layout)?,
+        Task::Build { no_web } => commands::build(layout, !no_web)?,
+        Task::Web { lint: true, .. } => web::lint(layout)?,
+        Task::Web { dev, .. } => _ = web::build(layout, if dev { web::Build::Quick } else { web::Build::Small })?,
+        Task::Browser { screenshots: true, .. } => web::drive(layout, &web::Drive::Screenshots)?,
+        Task::Browser { names, .. } => web::drive(layout, &web::Drive::Tests(names))?,
         Task::Tied { parent, program, args } => return Err(process::become_tied(parent, &program, &args)),
     }
     Ok(true)

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::commands::sim_command;
 use crate::layout::{Layout, command_line};
 use crate::tools;
+use crate::web;
 
-/// Seeds of the simulation in every run. Nightly runs take thousands: `cargo xtask sim --seeds A..B`.
-const SEEDS: std::ops::Range<u64> = 0..120;
+/// Seeds of the simulation in every run: some four minutes on two cores. Nightly runs take thousands: `cargo xtask sim
+/// --seeds A..B`.
+const SEEDS: &str = "0..400";
 
 /// One check.
 struct Step {
@@ -46,14 +47,16 @@ struct Row {
 pub(crate) fn run(layout: &Layout, fast: bool) -> Result<bool> {
     let begin = Instant::now();
     println!("== tools");
-    let rust = match tools::check_compilers().and_then(|()| tools::check_rust(layout)) {
+    let for_the_web = || if fast { Ok(()) } else { web::check_tools(layout) };
+    let rust = match tools::check_compilers().and_then(|()| for_the_web()).and_then(|()| tools::check_rust(layout)) {
         Ok(rust) => rust,
         Err(error) => {
             println!("{error:#}\n\n0 passed, 1 failed");
             return Ok(false);
         }
     };
-    println!("{rust}; a C compiler, make and perl are there");
+    let more = if fast { "" } else { ", clang, Node.js, Chromium" };
+    println!("{rust}; a C compiler, make, perl{more} are there");
     let mut rows = vec![Row {
         name: "tools",
         result: "ok".to_owned(),
@@ -109,7 +112,16 @@ fn second_verifier(layout: &Layout) -> Action {
 
 /// Every check, in the order in which a mistake is cheapest to learn about.
 fn steps(layout: &Layout, fast: bool) -> Vec<Step> {
-    let cargo = |args: &str| Action::Run(layout.cargo(args.split_whitespace()));
+    // One environment for all of them: another one would build the server anew. With --fast nothing builds the web app, and
+    // the tests see a server without it.
+    let folder = (!fast).then(|| web::Build::Quick.folder(layout));
+    let cargo = |args: &str| {
+        let mut command = layout.cargo(args.split_whitespace());
+        if let Some(folder) = &folder {
+            command.env(web::FOLDER_VARIABLE, folder);
+        }
+        Action::Run(command)
+    };
     let slow = |action: &dyn Fn() -> Action| {
         if fast { Action::Skip("--fast".to_owned()) } else { action() }
     };
@@ -124,17 +136,28 @@ fn steps(layout: &Layout, fast: bool) -> Vec<Step> {
     let (bans, advisories) = dependency_checks(layout);
     vec![
         Step { name: "format", action: cargo("fmt --all --check") },
+        Step { name: "web app", action: slow(&|| cargo("xtask web --dev")) },
+        Step { name: "web lints", action: slow(&|| cargo("xtask web --lint")) },
         Step { name: "lints", action: cargo("clippy --workspace --all-targets -- -D warnings") },
         // Some tests run the programs: they are built before, under no test's time limit.
         Step { name: "programs", action: cargo("build --workspace --bins --examples") },
         Step { name: "tests", action: tests },
         Step { name: "second verifier", action: second_verifier(layout) },
         Step { name: "doctests", action: slow(&|| cargo("test --doc --workspace")) },
-        Step { name: "simulation", action: slow(&|| Action::Run(sim_command(layout, &SEEDS, None))) },
+        Step { name: "simulation", action: slow(&|| simulation(layout)) },
         Step { name: "dependencies", action: bans },
         Step { name: "advisories", action: advisories },
         Step { name: "demo", action: slow(&|| cargo("xtask demo --check")) },
+        Step { name: "browser", action: slow(&|| cargo("xtask browser")) },
     ]
+}
+
+/// The program that the step before has built: `cargo run -p` would build it and what it stands on once more, with other
+/// features than the workspace's.
+fn simulation(layout: &Layout) -> Action {
+    let mut command = Command::new(layout.target.join("debug").join("stonechat-sim"));
+    command.args(["--seeds", SEEDS]).current_dir(&layout.root);
+    Action::Run(command)
 }
 
 /// `cargo deny`, in two: the advisories need a database from the network, the rest only the lock file.
@@ -186,10 +209,15 @@ fn show_and_count(stream: impl Read, mut to: impl Write) -> Counts {
     counts
 }
 
-/// The tests in one line of output: nextest's summary, or the test harness's.
+/// The tests in one line of output: nextest's summary, the test harness's, or Node's.
 fn counts_in(line: &str) -> Counts {
     let line = without_colours(line);
     let line = line.trim();
+    if let Some(line) = line.strip_prefix("\u{2139} ") {
+        let number =
+            |word: &str| line.strip_prefix(word).and_then(|number| number.trim().parse().ok()).unwrap_or_default();
+        return Counts { passed: number("pass "), failed: number("fail ") + number("cancelled ") };
+    }
     let is_nextest = line.starts_with("Summary [") && line.contains("run:");
     let is_harness = line.starts_with("test result:");
     if !is_nextest && !is_harness {
@@ -287,6 +315,20 @@ mod tests {
         );
         assert_eq!(counts_in("test it::passed ... ok"), Counts::default());
         assert_eq!(counts_in("a log line: 7 passed, 3 failed"), Counts::default());
+    }
+
+    #[test]
+    fn nodes_summaries_are_counted() {
+        let lines = [
+            "\u{2139} tests 9",
+            "\u{2139} pass 6",
+            "\u{2139} fail 2",
+            "\u{2139} cancelled 1",
+            "\u{2139} skipped 0",
+            "pass 4",
+        ];
+        let counts = lines.map(counts_in).into_iter().fold(Counts::default(), Counts::plus);
+        assert_eq!(counts, Counts { passed: 6, failed: 3 });
     }
 
     #[test]

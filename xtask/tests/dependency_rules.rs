@@ -28,7 +28,9 @@ fn workspace_crates_depend_on_each_other_only_downwards() {
                 &["stonechat-core", "stonechat-server"],
             ),
         ),
+        ("stonechat-web", (&["stonechat-client"], &["stonechat-client"])),
         ("xtask", (&[], &[])),
+        ("xtask-bundle", (&[], &[])),
     ]);
     let members = graph.members();
     assert_eq!(

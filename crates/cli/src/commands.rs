@@ -112,8 +112,6 @@ async fn sign_up(
     };
     let (client, phrase) = Client::sign_up(&context.home, key, handle, &server).await?;
     let me = client.me().await?;
-    // Whoever is written to before its keys lie on the server cannot be reached: stay until they do.
-    settle(&client).await;
     let signed_up = SignedUp::new(&me, phrase.danger_words());
     let printed = context.out.print(&signed_up, || signed_up.human(&me, client.key_source()));
     // After the words were shown, whatever comes of it.

@@ -333,7 +333,13 @@ impl MemberLine {
             Role::Admin => "admin",
             Role::Owner => "owner",
         };
-        Self { handle: member.handle.to_string(), account: member.account.to_string(), role, devices: member.devices, verified: member.compared }
+        Self {
+            handle: member.handle.to_string(),
+            account: member.account.to_string(),
+            role,
+            devices: member.devices,
+            verified: member.compared,
+        }
     }
 
     pub(crate) fn human(&self) -> String {

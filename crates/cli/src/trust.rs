@@ -178,7 +178,8 @@ pub(crate) fn why_lines(why: &Why) -> Vec<String> {
         .collect();
     let compared: Vec<_> = why.compared.iter().map(ToString::to_string).collect();
     lines.push(if compared.is_empty() {
-        "  You have compared no safety numbers in here. The lock does not need it; type: stonechat safety @handle".into()
+        "  You have compared no safety numbers in here. The lock does not need it; type: stonechat safety @handle"
+            .into()
     } else {
         format!("  You have compared safety numbers with {}.", compared.join(", "))
     });
@@ -243,7 +244,6 @@ pub(crate) fn parse_device(text: &str) -> Result<DeviceId, Failure> {
         Failure::new("bad_device", Exit::Input, format!("{text:?} is no device; the ids are in: stonechat devices"))
     })
 }
-
 
 /// Light modules around a code.
 const QUIET: usize = 2;

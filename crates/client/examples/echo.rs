@@ -4,9 +4,11 @@
 //! cargo run -p stonechat-client --example echo -- --home DIR --server URL --handle echo
 //! ```
 //!
-//! Signs up when the home is new (and prints the recovery words), says `ready @echo` when it listens, and leaves tidily on
-//! ctrl-C and SIGTERM. What it was sent while it was away it answers when it is back.
+//! Signs up when the home is new (and hands over the recovery words: to a terminal, or in a file of mode 0600), says
+//! `ready @echo` when it listens, and leaves tidily on ctrl-C and SIGTERM. What it was sent while it was away it answers
+//! when it is back.
 
+use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -20,7 +22,7 @@ async fn main() -> anyhow::Result<()> {
         Client::builder().home(&options.home).open().await?
     } else {
         let (client, phrase) = Client::sign_up(&options.home, KeyChoice::Auto, options.handle, &options.server).await?;
-        eprintln!("recovery words, shown this once: {}", phrase.danger_words());
+        hand_over(&options.home, phrase.danger_words())?;
         client
     };
     // Before the first look, so that nothing falls between the two.
@@ -30,6 +32,22 @@ async fn main() -> anyhow::Result<()> {
         result = asked_to_stop() => result?,
     }
     client.shutdown().await;
+    Ok(())
+}
+
+/// To whoever sits there, otherwise into a file for its owner alone: standard error may be a log that others read.
+fn hand_over(home: &str, words: &str) -> anyhow::Result<()> {
+    if std::io::stderr().is_terminal() {
+        eprintln!("recovery words, shown this once: {words}");
+        return Ok(());
+    }
+    let path = std::path::Path::new(home).join("recovery-words.txt");
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    writeln!(options.open(&path)?, "{words}").with_context(|| format!("cannot write {}", path.display()))?;
+    eprintln!("the recovery words are in {}; keep them elsewhere and delete it", path.display());
     Ok(())
 }
 
@@ -52,6 +70,7 @@ async fn answer_all(client: &Client, mut events: impl Stream<Item = Event> + Unp
             Event::Message(message) => answer(client, &message).await?,
             Event::Requests => accept_all(client).await?,
             Event::Refused { what, .. } => eprintln!("refused: {what}"),
+            Event::Alarm(alarm) => eprintln!("alarm: {}", alarm.what),
             Event::Missed(events) => eprintln!("too slow: {events} events missed"),
             Event::Conversation(_) | Event::Connection(_) => {}
         }

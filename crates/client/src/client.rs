@@ -14,13 +14,13 @@ use stonechat_core::content::MessageId;
 use stonechat_core::query::{self, Found};
 use stonechat_wire::{AccountId, ConversationId, Handle, HandleError};
 use tokio::sync::{Mutex, broadcast, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::engine::{self, Answer, Ended, Request};
 use crate::error::ClientError;
 use crate::home::Home;
 use crate::keys::KeySource;
 use crate::open::Builder;
+use crate::rt::{Instant, sleep, timeout, timeout_at};
 use crate::status::{ConnectionStatus, Event};
 use crate::vault::SqliteVault;
 
@@ -76,6 +76,10 @@ impl Client {
         timeouts: Timeouts,
     ) -> Self {
         let ended = Mutex::new(Some(ended));
+        #[cfg_attr(
+            target_arch = "wasm32",
+            expect(clippy::arc_with_non_send_sync, reason = "natively it goes to other threads; here there are none")
+        )]
         Self { shared: Arc::new(Shared { engine, ended, home, key_source, timeouts }) }
     }
 
@@ -214,19 +218,28 @@ impl Client {
     /// process ends.
     ///
     /// # Errors
-    /// [`ClientError::Saved`] when that takes longer than [`SEND_TIMEOUT`]: it says what the message waits for.
+    /// [`ClientError::Saved`] when that takes longer than [`SEND_TIMEOUT`], or when no connection can be had for two seconds: it
+    /// says what the message waits for.
     pub async fn send(&self, to: Target, text: impl Into<String>) -> Result<Sent, ClientError> {
         let deadline = Instant::now() + self.shared.timeouts.send;
         let (sent, settled) = self.queue(to, text.into()).await?;
         let Sent { conversation, message } = sent;
-        match timeout_at(deadline, settled).await {
-            Ok(Ok(Status::Failed)) => {
+        let settled = tokio::select! {
+            biased;
+            settled = settled => Some(settled),
+            () = sleep(deadline.saturating_duration_since(Instant::now())) => None,
+            () = self.offline() => None,
+        };
+        match settled {
+            Some(Ok(Status::Failed)) => {
                 let why = self.notice(conversation).await.unwrap_or_else(|| "its conversation cannot be opened".into());
                 Err(ClientError::NotSent { conversation, message, why })
             }
-            Ok(Ok(_)) => Ok(sent),
-            Ok(Err(_)) => Err(ClientError::Saved { conversation, message, until: "this home is opened again".into() }),
-            Err(_) => {
+            Some(Ok(_)) => Ok(sent),
+            Some(Err(_)) => {
+                Err(ClientError::Saved { conversation, message, until: "this home is opened again".into() })
+            }
+            None => {
                 let until = match (self.status().why(), self.notice(conversation).await) {
                     (Some(why), _) => format!("there is a connection ({why})"),
                     (None, Some(notice)) => format!("the conversation is ready ({notice})"),
@@ -373,6 +386,18 @@ impl Client {
         }
     }
 
+    /// Waits until no connection to conversations could be had for [`OFFLINE_AFTER`].
+    async fn offline(&self) {
+        let mut status = self.shared.engine.status.clone();
+        while status.wait_for(|now| !now.anonymous.ready && now.anonymous.trouble.is_some()).await.is_ok() {
+            if timeout(OFFLINE_AFTER, status.wait_for(|now| now.anonymous.ready)).await.is_err() {
+                return;
+            }
+        }
+        // The engine has ended, and tells that itself.
+        std::future::pending::<()>().await;
+    }
+
     async fn change(&self, command: Command) -> Result<(), ClientError> {
         self.command(command, self.shared.timeouts.command).await.map(drop)
     }
@@ -403,7 +428,7 @@ impl Client {
             let left = deadline.saturating_duration_since(Instant::now());
             self.connected(left.min(self.shared.timeouts.send)).await?;
             // The connection may come and go: this loop must not spin.
-            tokio::time::sleep(RETRY_INTERVAL).await;
+            sleep(RETRY_INTERVAL).await;
         }
     }
 
@@ -449,6 +474,8 @@ impl fmt::Debug for Client {
     }
 }
 
+/// A server that starts again, or a network that changes, is back by then.
+const OFFLINE_AFTER: Duration = Duration::from_secs(2);
 /// Between two attempts at a command whose connection was lost.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// For the engine to take its leave.

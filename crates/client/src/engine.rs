@@ -1,4 +1,4 @@
-//! The one thread that owns the core and the vault; everybody else sends it messages.
+//! The one thread that owns the core and the vault; everybody else sends it messages. (In a browser: one task of the worker.)
 //!
 //! For each input: the core takes a step, its changes are committed in one transaction, then its effects are performed. A
 //! thread of its own, because a step computes (post-quantum keys) and a commit waits for the disk, and neither may hold up
@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rand_core::OsRng;
 use stonechat_core::api::{Command, CommandError, CommandId, Effect, Input, Link, Outcome, Status, Step};
@@ -15,9 +15,10 @@ use stonechat_core::content::MessageId;
 use stonechat_core::{Core, CoreError, api};
 use stonechat_wire::{ClientFrame, Timestamp};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use web_time::{SystemTime, UNIX_EPOCH};
 
 use crate::home::Home;
+use crate::rt::{self, Pace, Tasks};
 use crate::status::{ConnectionStatus, Event};
 use crate::transport::{self, LinkEvent, ServerUrl};
 use crate::vault::{SqliteVault, VaultProblem};
@@ -86,14 +87,6 @@ pub(crate) fn start(vault: SqliteVault, home: Home, server: ServerUrl) -> Result
     let (event_sender, events) = broadcast::channel(EVENTS_MAX);
     let (status_sender, status) = watch::channel(ConnectionStatus::default());
     let (done, ended) = oneshot::channel();
-    let no_thread = |error: std::io::Error| CoreError::Bug(format!("no thread for the engine: {error}"));
-    // One worker for the sockets, so that they live while the engine computes.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("stonechat-net")
-        .enable_all()
-        .build()
-        .map_err(no_thread)?;
     let engine = Engine {
         vault,
         home: home.dir().to_owned(),
@@ -108,25 +101,22 @@ pub(crate) fn start(vault: SqliteVault, home: Home, server: ServerUrl) -> Result
         events: event_sender,
         status: status_sender,
     };
-    let thread = std::thread::Builder::new()
-        .name("stonechat-engine".into())
-        .spawn(move || {
-            let vault = runtime.block_on(engine.run(request_queue, server));
-            runtime.shutdown_timeout(LINGER);
-            if let Err(problem) = vault.close() {
-                tracing::warn!(%problem, "the vault was not closed tidily; nothing is lost");
-            }
-            // Nobody may wait for it.
-            let _ = done.send(home);
-        })
-        .map_err(no_thread)?;
+    let close = move |vault: SqliteVault| {
+        if let Err(problem) = vault.close() {
+            tracing::warn!(%problem, "the vault was not closed tidily; nothing is lost");
+        }
+        // Nobody may wait for it.
+        let _ = done.send(home);
+    };
+    let thread = rt::run_apart(move || engine.run(request_queue, server), close)
+        .map_err(|error| CoreError::Bug(format!("no thread for the engine: {error}")))?;
     Ok((Handle { requests, events, status }, Ended { home: ended, thread }))
 }
 
 /// The engine's end, for whoever stops it.
 pub(crate) struct Ended {
     home: oneshot::Receiver<Home>,
-    thread: std::thread::JoinHandle<()>,
+    thread: rt::Apart,
 }
 
 impl Ended {
@@ -135,7 +125,7 @@ impl Ended {
     pub(crate) async fn home(self) -> Option<Home> {
         let home = self.home.await.ok();
         // It has nothing left to do: this takes no time.
-        let _ = tokio::task::spawn_blocking(move || self.thread.join()).await;
+        self.thread.join().await;
         home
     }
 }
@@ -162,10 +152,11 @@ struct Engine {
 impl Engine {
     async fn run(mut self, mut requests: mpsc::Receiver<Request>, server: ServerUrl) -> SqliteVault {
         let (link_events, mut arrivals) = mpsc::channel(ARRIVALS_MAX);
-        let mut links = JoinSet::new();
+        let mut links = Tasks::new();
         for link in [Link::Device, Link::Anonymous] {
             links.spawn(transport::run(link, server.clone(), link_events.clone()));
         }
+        let mut pace = Pace::new();
         // What was left over from the last process.
         self.step(Input::Tick);
         while self.failures < FAILURES_MAX {
@@ -176,8 +167,9 @@ impl Engine {
                     Some(Request::Stop) | None => break,
                 },
                 Some((link, event)) = arrivals.recv() => self.arrival(link, event),
-                () = tokio::time::sleep(self.until_wake()) => self.tick(),
+                () = rt::sleep(self.until_wake()) => self.tick(),
             }
+            pace.breathe().await;
         }
         // No step is taken from here on. What is queued for the server is sent, as far as that is quick.
         let mut open = self.links.iter().flatten().count();
@@ -190,7 +182,7 @@ impl Engine {
             }
         };
         // Whatever is not sent by then is sent by the next process.
-        let _ = tokio::time::timeout(LINGER, good_bye).await;
+        let _ = rt::timeout(LINGER, good_bye).await;
         arrivals.close();
         links.shutdown().await;
         self.vault

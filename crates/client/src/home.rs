@@ -137,8 +137,13 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
+/// Makes the vault's file, if it is not there, so that only its owner may read it. SQLite gives its `-wal` the same mode.
+pub(crate) fn prepare_file(path: &Path) -> io::Result<()> {
+    private_file(OpenOptions::new().create(true).truncate(false).write(true).read(true), path).map(drop)
+}
+
 /// Opens a file that, if this makes it, only its owner may read.
-pub(crate) fn private_file(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+fn private_file(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
     options.open(path)

@@ -26,6 +26,9 @@
 //! # }
 //! ```
 //!
+//! In a browser (wasm32, in a dedicated worker) it is the same: a home is the name of a place in the browser's private storage, its key
+//! is kept by the browser, and one task of the event loop stands for the thread. What differs is in `web/`.
+//!
 //! Nothing waits for ever: [`Client::send`] has [`SEND_TIMEOUT`], everything else that needs the server [`COMMAND_TIMEOUT`], unless
 //! [`Builder::timeouts`] says otherwise. Every method is safe to cancel: what was asked goes on, only the answer is lost.
 
@@ -33,15 +36,25 @@ mod client;
 mod directory;
 mod engine;
 mod error;
-mod home;
-mod keys;
+mod history;
 mod open;
 mod status;
 mod transport;
 mod vault;
 
+// What differs in a browser; each has its counterpart in `web/`.
+#[cfg_attr(target_arch = "wasm32", path = "web/home.rs")]
+mod home;
+#[cfg_attr(target_arch = "wasm32", path = "web/keys.rs")]
+mod keys;
+#[cfg_attr(target_arch = "wasm32", path = "web/place.rs")]
+mod place;
+#[cfg_attr(target_arch = "wasm32", path = "web/rt.rs")]
+mod rt;
+
 pub use client::{COMMAND_TIMEOUT, Client, SEND_TIMEOUT, Sent};
 pub use error::{ClientError, OpenError, SignUpError};
+pub use history::{Draft, FOUND_MAX, Found};
 pub use home::HomeError;
 pub use keys::{KeyChoice, KeyError, KeySource};
 pub use open::{Builder, RecoveryPhrase};
@@ -50,9 +63,10 @@ pub use transport::{AddressError, ConnectError, ServerUrl};
 pub use vault::VaultProblem;
 
 pub use stonechat_core::api::{
-    Alarm, AlarmId, AlarmKind, Check, CommandError, ContactRequest, Conversation, Link, Lock, Me, Member, Message, OwnDevice,
-    Role, Safety, Status, Target, Why,
+    Alarm, AlarmId, AlarmKind, Check, CommandError, ContactRequest, Conversation, Link, Lock, Me, Member, Message,
+    OwnDevice, Role, Safety, Status, Target, Why,
 };
 pub use stonechat_core::content::{Body, MessageId, Notice};
+pub use stonechat_core::history::{MessageName, Page, Place};
 pub use stonechat_core::limits::{GROUP_NAME_BYTES_MAX, TEXT_BYTES_MAX};
 pub use stonechat_wire::{AccountId, ConversationId, DeviceId, Handle, HandleError, Timestamp};

@@ -1,7 +1,7 @@
 //! How a [`Client`] comes to be: an existing home is opened, or a new one is made and its account registered.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use stonechat_core::api::CommandError;
@@ -12,8 +12,10 @@ use zeroize::Zeroizing;
 use crate::client::{COMMAND_TIMEOUT, Client, SEND_TIMEOUT, Timeouts};
 use crate::engine::{self, now};
 use crate::error::{ClientError, OpenError, SignUpError};
-use crate::home::{Home, HomeError};
-use crate::keys::{self, KeyChoice, KeySource};
+use crate::home::Home;
+use crate::keys::{KeyChoice, KeySource};
+use crate::place::{self, Unlocked};
+use crate::rt::blocking;
 use crate::transport::{self, ServerUrl};
 use crate::vault::SqliteVault;
 
@@ -63,14 +65,13 @@ impl Builder {
     /// Safe: the home is free again soon after.
     pub async fn open(self) -> Result<Client, OpenError> {
         let Self { home: dir, key, .. } = self.clone();
-        let (home, vault, key_source, me) = blocking(move || {
-            let home = Home::open(&dir)?;
-            let (key, source) = keys::open(&home.key_path(), &key)?;
-            let vault = SqliteVault::open(&home.vault_path(), &key)?;
-            let me = query::me(&vault)?.ok_or(OpenError::NoAccount { home: dir })?;
-            Ok::<_, OpenError>((home, vault, source, me))
+        let unlocked = place::open(dir.clone(), key).await?;
+        let (unlocked, me) = blocking(move || {
+            let me = query::me(&unlocked.vault)?.ok_or(OpenError::NoAccount { home: dir })?;
+            Ok::<_, OpenError>((unlocked, me))
         })
         .await?;
+        let Unlocked { home, vault, key_source, .. } = unlocked;
         self.start(home, vault, key_source, me.server.parse()?)
     }
 
@@ -103,13 +104,14 @@ impl fmt::Debug for RecoveryPhrase {
 }
 
 impl Client {
-    /// Makes an account and registers it: its keys, its home, its place on the server.
+    /// Makes an account and registers it: its keys, its home, its place on the server. When this returns, others can write to it.
+    /// The vault forgets the recovery words before they are returned: they are the caller's.
     ///
     /// When the server is not there or has the handle already, nothing is left behind. When this is cut off in between, calling
     /// it again with the same handle and server goes on with the same account and gives the same phrase.
     ///
     /// # Errors
-    /// [`SignUpError`], within some 40 seconds.
+    /// [`SignUpError`], within some 50 seconds.
     ///
     /// # Cancel safety
     /// Safe: see above.
@@ -120,35 +122,63 @@ impl Client {
         server: &ServerUrl,
     ) -> Result<(Self, RecoveryPhrase), SignUpError> {
         let dir: PathBuf = home.into();
-        if !dir.join("vault.db").exists() {
+        let (client, phrase) = Self::sign_up_keeping_phrase(&dir, key, handle, server).await?;
+        match client.forget_recovery_phrase().await {
+            Ok(()) => Ok((client, phrase)),
+            Err(ClientError::Vault(problem)) => Err(OpenError::from(problem).into()),
+            Err(error) => Err(SignUpError::Unconfirmed { home: dir, why: error.to_string() }),
+        }
+    }
+
+    /// As [`Client::sign_up`], but the vault keeps the words until [`Client::forget_recovery_phrase`]: for an interface that may be
+    /// closed before the person wrote them down.
+    ///
+    /// # Errors
+    /// As for [`Client::sign_up`].
+    pub async fn sign_up_keeping_phrase(
+        home: impl Into<PathBuf>,
+        key: KeyChoice,
+        handle: Handle,
+        server: &ServerUrl,
+    ) -> Result<(Self, RecoveryPhrase), SignUpError> {
+        let dir: PathBuf = home.into();
+        if !place::exists(&dir).await {
             // Before anything is made: most sign-ups that fail have a wrong address.
             transport::probe(server).await?;
         }
         let builder = Self::builder().home(&dir).key(key.clone());
-        let prepared = blocking({
-            let (dir, server) = (dir.clone(), server.clone());
-            move || Prepared::make(&dir, &key, &handle, &server)
+        let unlocked = place::create(dir.clone(), key).await.map_err(SignUpError::Open)?;
+        let (unlocked, made) = blocking({
+            let server = server.clone();
+            move || {
+                let mut unlocked = unlocked;
+                let made = account(&mut unlocked, &handle, &server);
+                (unlocked, made)
+            }
         })
-        .await?;
-        let Prepared { home, vault, key_source, phrase } = prepared;
+        .await;
+        let Unlocked { home, vault, key_source, is_new } = unlocked;
+        let phrase = match made {
+            Ok(phrase) => phrase,
+            Err(error) => {
+                drop(vault);
+                if is_new {
+                    place::discard(home).await;
+                }
+                return Err(error);
+            }
+        };
         let client = builder.start(home, vault, key_source, server.clone())?;
         match client.register().await {
             Ok(()) => {
-                // From here on the words are the caller's.
-                let forgotten = client.job(|vault| vault.commit_with_note(&[], PHRASE_NOTE, b"")).await;
-                match forgotten {
-                    Ok(Ok(())) => Ok((client, RecoveryPhrase(phrase))),
-                    Ok(Err(problem)) => Err(OpenError::from(problem).into()),
-                    Err(error) => Err(SignUpError::Unconfirmed { home: dir, why: error.to_string() }),
-                }
+                // Whoever is written to before its keys lie on the server cannot be reached: stay until they do. Without a
+                // connection for so long they are published when there is one.
+                let _ = client.sync(SEND_TIMEOUT).await;
+                Ok((client, RecoveryPhrase(phrase)))
             }
             Err(ClientError::Command(error)) if error != CommandError::Offline => {
                 if let Some(home) = client.stop().await {
-                    blocking(move || {
-                        keys::forget(&home.key_path());
-                        home.discard();
-                    })
-                    .await;
+                    place::discard(home).await;
                 }
                 Err(SignUpError::Refused(error))
             }
@@ -161,93 +191,76 @@ impl Client {
     }
 }
 
-/// A home with an account in it that the server does not know yet.
-struct Prepared {
-    home: Home,
-    vault: SqliteVault,
-    key_source: KeySource,
-    phrase: Zeroizing<String>,
-}
-
-impl Prepared {
-    fn make(dir: &Path, key: &KeyChoice, handle: &Handle, server: &ServerUrl) -> Result<Self, SignUpError> {
-        let home = Home::create(dir).map_err(OpenError::from)?;
-        if home.has_vault() {
-            return Self::fill(home, keys::open, key, handle, server).map_err(|(_, error)| error);
-        }
-        // A key without a vault opens nothing: it is what an interrupted sign-up left.
-        keys::forget(&home.key_path());
-        let io = |source| OpenError::from(HomeError::Io { path: home.key_path(), source });
-        match std::fs::remove_file(home.key_path()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error).into()),
-            _ => {}
-        }
-        Self::fill(home, keys::create, key, handle, server).map_err(|(home, error)| {
-            keys::forget(&home.key_path());
-            home.discard();
-            error
-        })
+impl Client {
+    /// The recovery words, as long as the vault keeps them.
+    ///
+    /// # Errors
+    /// When the vault cannot be read.
+    pub async fn recovery_phrase(&self) -> Result<Option<RecoveryPhrase>, ClientError> {
+        let note = self.job(|vault| vault.note(PHRASE_NOTE)).await??;
+        let words = note.and_then(|words| String::from_utf8(words.to_vec()).ok());
+        Ok(words.map(|words| RecoveryPhrase(Zeroizing::new(words))))
     }
 
-    fn fill(
-        home: Home,
-        unlock: impl FnOnce(&Path, &KeyChoice) -> Result<(keys::VaultKey, KeySource), keys::KeyError>,
-        key: &KeyChoice,
-        handle: &Handle,
-        server: &ServerUrl,
-    ) -> Result<Self, (Home, SignUpError)> {
-        let filled = || -> Result<_, OpenError> {
-            let (key, key_source) = unlock(&home.key_path(), key)?;
-            let vault = SqliteVault::open(&home.vault_path(), &key)?;
-            let me = query::me(&vault)?;
-            let note = vault.note(PHRASE_NOTE)?;
-            Ok((vault, key_source, me, note))
-        };
-        let (mut vault, key_source, me, note) = match filled() {
-            Ok(filled) => filled,
-            Err(error) => return Err((home, error.into())),
-        };
-        let server = server.to_string();
-        let begun = note.and_then(|words| String::from_utf8(words.to_vec()).ok().map(Zeroizing::new));
-        let phrase = match (me, begun) {
-            (Some(me), Some(words)) if me.handle == *handle && me.server == server => words,
-            (Some(me), _) if me.registered => {
-                let error = SignUpError::AlreadySignedUp { home: home.dir().to_owned(), handle: me.handle };
-                return Err((home, error));
+    /// Deletes the recovery words from the vault: the person has them.
+    ///
+    /// # Errors
+    /// When the vault cannot be written.
+    pub async fn forget_recovery_phrase(&self) -> Result<(), ClientError> {
+        Ok(self.job(|vault| vault.commit_with_note(&[], PHRASE_NOTE, b"")).await??)
+    }
+
+    /// Ends this client and deletes its home: account, keys and messages. What the server has stays there; nobody can read it or
+    /// write as this account without the recovery words. Cannot be undone.
+    ///
+    /// # Errors
+    /// [`ClientError::Stopped`] when another call ended the client; then its home is as it was.
+    pub async fn danger_erase(self) -> Result<(), ClientError> {
+        match self.stop().await {
+            Some(home) => {
+                place::discard(home).await;
+                Ok(())
             }
-            _ => {
-                let made = match stonechat_core::sign_up(&vault, &mut rand_core::OsRng, now(), handle.clone(), server) {
-                    Ok(made) => made,
-                    Err(stonechat_core::SignUpError::AlreadySignedUp(handle)) => {
-                        let error = SignUpError::AlreadySignedUp { home: home.dir().to_owned(), handle };
-                        return Err((home, error));
-                    }
-                    Err(stonechat_core::SignUpError::Vault(error)) => {
-                        return Err((home, OpenError::from(error).into()));
-                    }
-                };
-                // The words stay in the vault until they were handed out: a crash in between loses neither.
-                if let Err(problem) =
-                    vault.commit_with_note(&made.changes, PHRASE_NOTE, made.recovery_phrase.as_bytes())
-                {
-                    return Err((home, OpenError::from(problem).into()));
-                }
-                made.recovery_phrase
-            }
-        };
-        Ok(Self { home, vault, key_source, phrase })
+            None => Err(ClientError::Stopped { why: "it was shut down before it could be erased".into() }),
+        }
+    }
+
+    /// As [`Client::danger_erase`], for a home that nobody has open: it may be one that cannot be opened any more.
+    ///
+    /// # Errors
+    /// [`OpenError`] when it is in use, or cannot be reached.
+    pub async fn danger_erase_home(home: impl Into<PathBuf>) -> Result<(), OpenError> {
+        place::erase(home.into()).await
     }
 }
 
-/// Disk, keyring and Argon2 hold up a thread that may be held up.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is going away, and this task with it.
-            Err(_) => std::future::pending().await,
-        },
+/// The account in the vault that a sign-up is about, made if it is not there; its recovery words.
+fn account(
+    Unlocked { home, vault, .. }: &mut Unlocked,
+    handle: &Handle,
+    server: &ServerUrl,
+) -> Result<Zeroizing<String>, SignUpError> {
+    let me = query::me(vault).map_err(OpenError::from)?;
+    let note = vault.note(PHRASE_NOTE).map_err(OpenError::from)?;
+    let server = server.to_string();
+    let begun = note.and_then(|words| String::from_utf8(words.to_vec()).ok().map(Zeroizing::new));
+    let taken = |handle| SignUpError::AlreadySignedUp { home: home.dir().to_owned(), handle };
+    match (me, begun) {
+        (Some(me), Some(words)) if me.handle == *handle && me.server == server => Ok(words),
+        (Some(me), _) if me.registered => Err(taken(me.handle)),
+        _ => {
+            let made = stonechat_core::sign_up(vault, &mut rand_core::OsRng, now(), handle.clone(), server).map_err(
+                |error| match error {
+                    stonechat_core::SignUpError::AlreadySignedUp(handle) => taken(handle),
+                    stonechat_core::SignUpError::Vault(error) => OpenError::from(error).into(),
+                },
+            )?;
+            // The words stay in the vault until they were handed out: a crash in between loses neither.
+            vault
+                .commit_with_note(&made.changes, PHRASE_NOTE, made.recovery_phrase.as_bytes())
+                .map_err(OpenError::from)?;
+            Ok(made.recovery_phrase)
+        }
     }
 }
 

@@ -6,22 +6,19 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
-use rustls::ClientConfig;
 use stonechat_core::api::Link;
-use stonechat_wire::limits::FRAME_BYTES_MAX;
-use stonechat_wire::{
-    ClientFrame, ErrorCode, Failure, Hello, HelloReply, PROTOCOL_VERSION, ServerFrame, decode, encode,
-};
-use tokio::net::TcpStream;
+use stonechat_wire::{ClientFrame, ErrorCode, Failure, HelloReply, ServerFrame};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error as WsError, Message};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
+
+use crate::rt::Instant;
+
+/// The sockets: tokio's, or a browser's.
+#[cfg_attr(target_arch = "wasm32", path = "web/socket.rs")]
+mod socket;
+
+use socket::Dialler;
 
 /// A server's address: `https://host[:port]`, or `http://` where nobody else is on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,26 +67,31 @@ impl FromStr for ServerUrl {
         if !given.contains("://") {
             return Err(malformed("it does not start with https://".into()));
         }
-        let url = url::Url::parse(given).map_err(|error| malformed(error.to_string()))?;
-        let tls = match url.scheme() {
+        let url = socket::split(given).map_err(malformed)?;
+        let tls = match url.scheme.as_str() {
             "https" => true,
             "http" => false,
-            other => return Err(AddressError::Scheme { given: given.to_owned(), scheme: other.to_owned() }),
+            _ => return Err(AddressError::Scheme { given: given.to_owned(), scheme: url.scheme }),
         };
-        let host =
-            url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| malformed("it names no host".into()))?;
-        let this = Self { tls, host: host.to_owned(), port: url.port() };
-        let extra = |part| AddressError::Extra { given: given.to_owned(), part, instead: this.to_string() };
-        if !url.username().is_empty() || url.password().is_some() {
-            Err(extra("user name"))
-        } else if !matches!(url.path(), "" | "/") {
-            Err(extra("path"))
-        } else if url.query().is_some() || url.fragment().is_some() {
-            Err(extra("query"))
-        } else {
-            Ok(this)
+        if url.host.is_empty() {
+            return Err(malformed("it names no host".into()));
+        }
+        let this = Self { tls, host: url.host, port: url.port };
+        match url.extra {
+            Some(part) => Err(AddressError::Extra { given: given.to_owned(), part, instead: this.to_string() }),
+            None => Ok(this),
         }
     }
+}
+
+/// An address, taken apart.
+struct Parts {
+    scheme: String,
+    host: String,
+    /// If it is not the scheme's usual one.
+    port: Option<u16>,
+    /// What a server's address does not have, and this one does.
+    extra: Option<&'static str>,
 }
 
 impl fmt::Display for ServerUrl {
@@ -109,11 +111,6 @@ impl ServerUrl {
 
     fn endpoint(&self) -> String {
         format!("{}://{}/v1/ws", if self.tls { "wss" } else { "ws" }, self.authority())
-    }
-
-    fn dialled(&self) -> (&str, u16) {
-        let bare = self.host.trim_start_matches('[').trim_end_matches(']');
-        (bare, self.port.unwrap_or(if self.tls { 443 } else { 80 }))
     }
 }
 
@@ -239,15 +236,15 @@ pub(crate) enum LinkEvent {
 
 /// Keeps one link connected until the engine stops listening.
 pub(crate) async fn run(link: Link, server: ServerUrl, events: mpsc::Sender<(Link, LinkEvent)>) {
-    let tls = if server.tls { tls_config().map(Some) } else { Ok(None) };
+    let dialler = Dialler::new(&server);
     let mut backoff = Backoff::default();
     loop {
-        let opened = match &tls {
-            Ok(config) => tokio::select! {
-                opened = Connection::open(&server, config.clone()) => opened,
+        let opened = match &dialler {
+            Ok(dialler) => tokio::select! {
+                opened = dialler.open(&server) => opened,
                 () = events.closed() => return,
             },
-            Err(detail) => Err(ConnectError::Tls { host: server.authority(), detail: detail.clone() }),
+            Err(error) => Err(error.clone()),
         };
         let (was_up, why) = match opened {
             Ok(connection) => {
@@ -270,7 +267,7 @@ pub(crate) async fn run(link: Link, server: ServerUrl, events: mpsc::Sender<(Lin
             return;
         }
         tokio::select! {
-            () = tokio::time::sleep(backoff.next().max(Duration::from_secs(asked.into()))) => {}
+            () = socket::rest(backoff.next().max(Duration::from_secs(asked.into()))) => {}
             () = events.closed() => return,
         }
     }
@@ -281,197 +278,9 @@ pub(crate) async fn run(link: Link, server: ServerUrl, events: mpsc::Sender<(Lin
 /// # Errors
 /// [`ConnectError`], within [`CONNECT_TIMEOUT`].
 pub(crate) async fn probe(server: &ServerUrl) -> Result<(), ConnectError> {
-    let tls = |detail| ConnectError::Tls { host: server.authority(), detail };
-    let config = if server.tls { Some(tls_config().map_err(tls)?) } else { None };
-    let mut connection = Connection::open(server, config).await?;
     // The answer is known; whether the good-bye arrives does not matter.
-    let _ = timeout(CLOSE_TIMEOUT, connection.socket.close(None)).await;
+    Dialler::new(server)?.open(server).await?.close().await;
     Ok(())
-}
-
-struct Connection {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    hello: HelloReply,
-}
-
-impl Connection {
-    async fn open(server: &ServerUrl, tls: Option<Arc<ClientConfig>>) -> Result<Self, ConnectError> {
-        let host = server.authority();
-        match timeout(CONNECT_TIMEOUT, Self::open_untimed(server, tls)).await {
-            Ok(result) => result,
-            Err(_) => Err(ConnectError::TimedOut { host }),
-        }
-    }
-
-    async fn open_untimed(server: &ServerUrl, tls: Option<Arc<ClientConfig>>) -> Result<Self, ConnectError> {
-        let host = server.authority();
-        let addresses: Vec<_> = tokio::net::lookup_host(server.dialled())
-            .await
-            .map_err(|_| ConnectError::Resolve { host: host.clone() })?
-            .collect();
-        let stream = TcpStream::connect(&addresses[..]).await.map_err(|error| match error.kind() {
-            std::io::ErrorKind::ConnectionRefused => ConnectError::Refused { host: host.clone() },
-            _ => ConnectError::Unreachable { host: host.clone(), detail: error.to_string() },
-        })?;
-        // A small frame is a message that somebody waits for. Without it they only wait a little longer.
-        let _ = stream.set_nodelay(true);
-        let connector = tls.map_or(Connector::Plain, Connector::Rustls);
-        let (mut socket, _) = tokio_tungstenite::client_async_tls_with_config(
-            server.endpoint(),
-            stream,
-            Some(ws_config()),
-            Some(connector),
-        )
-        .await
-        .map_err(|error| handshake_error(server, &error))?;
-
-        let not_stonechat = |detail: &str| ConnectError::NotStonechat { host: host.clone(), detail: detail.into() };
-        let lost = |error: WsError| ConnectError::Lost { host: host.clone(), detail: error.to_string() };
-        socket.send(Message::Binary(encode(&Hello { version: PROTOCOL_VERSION }).into())).await.map_err(lost)?;
-        loop {
-            return match socket.next().await {
-                Some(Ok(Message::Binary(bytes))) => match decode::<ServerFrame>(&bytes) {
-                    Ok(ServerFrame::Hello(hello)) => Ok(Self { socket, hello }),
-                    Ok(ServerFrame::Closing(failure)) => Err(ConnectError::Closed { host, failure }),
-                    Ok(_) | Err(_) => Err(not_stonechat("its first frame is no greeting")),
-                },
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                Some(Ok(_)) => Err(not_stonechat("its first frame is no greeting")),
-                Some(Err(error)) => Err(lost(error)),
-                None => Err(not_stonechat("it closed the connection without a greeting")),
-            };
-        }
-    }
-
-    /// Passes frames both ways until either side ends it. Returns why, unless it was this side.
-    async fn serve(
-        self,
-        link: Link,
-        server: &ServerUrl,
-        events: &mpsc::Sender<(Link, LinkEvent)>,
-    ) -> Option<ConnectError> {
-        let host = server.authority();
-        let Self { socket, hello } = self;
-        let (mut sink, mut stream) = socket.split();
-        let (outgoing, mut queue) = mpsc::channel::<ClientFrame>(OUTGOING_FRAMES_MAX);
-        let lost = |detail: String| ConnectError::Lost { host: host.clone(), detail };
-
-        let read = async {
-            if events.send((link, LinkEvent::Connected { host: host.clone(), hello, outgoing })).await.is_err() {
-                return None;
-            }
-            loop {
-                let message = match timeout(IDLE_TIMEOUT, stream.next()).await {
-                    Err(_) => return Some(lost(format!("silent for {} s", IDLE_TIMEOUT.as_secs()))),
-                    Ok(None | Some(Err(WsError::ConnectionClosed))) => {
-                        return Some(lost("the server closed it".into()));
-                    }
-                    Ok(Some(Err(error))) => return Some(lost(error.to_string())),
-                    Ok(Some(Ok(message))) => message,
-                };
-                let frame = match message {
-                    Message::Binary(bytes) => decode::<ServerFrame>(&bytes),
-                    Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => continue,
-                    Message::Text(_) => return Some(lost("the server sent something that is no frame".into())),
-                };
-                match frame {
-                    Ok(ServerFrame::Closing(failure)) => {
-                        return Some(ConnectError::Closed { host: host.clone(), failure });
-                    }
-                    Ok(frame) => {
-                        // Back-pressure: while the engine is busy, nothing more is read from the socket.
-                        if events.send((link, LinkEvent::Frame(frame))).await.is_err() {
-                            return None;
-                        }
-                    }
-                    Err(error) => return Some(lost(format!("the server sent a frame that is {error}"))),
-                }
-            }
-        };
-        let write = async {
-            let mut frames = Vec::with_capacity(WRITE_BATCH);
-            loop {
-                frames.clear();
-                match timeout(PING_INTERVAL, queue.recv_many(&mut frames, WRITE_BATCH)).await {
-                    Ok(0) => {
-                        // Either end may be gone already.
-                        let _ = timeout(CLOSE_TIMEOUT, sink.close()).await;
-                        return None;
-                    }
-                    Ok(_) => {}
-                    Err(_) => {
-                        if let Err(error) = sink.send(Message::Ping(Vec::new().into())).await {
-                            return Some(lost(error.to_string()));
-                        }
-                        continue;
-                    }
-                }
-                for frame in frames.drain(..) {
-                    if let Err(error) = sink.feed(Message::Binary(encode(&frame).into())).await {
-                        return Some(lost(error.to_string()));
-                    }
-                }
-                if let Err(error) = sink.flush().await {
-                    return Some(lost(error.to_string()));
-                }
-            }
-        };
-        tokio::select! {
-            why = read => why,
-            why = write => why,
-        }
-    }
-}
-
-fn ws_config() -> WebSocketConfig {
-    // 16 KiB: most frames are small, and a frame of any size still passes.
-    WebSocketConfig::default()
-        .read_buffer_size(16 * 1024)
-        .write_buffer_size(16 * 1024)
-        .max_write_buffer_size(4 * FRAME_BYTES_MAX)
-        .max_message_size(Some(FRAME_BYTES_MAX))
-        .max_frame_size(Some(FRAME_BYTES_MAX))
-}
-
-fn tls_config() -> Result<Arc<ClientConfig>, String> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = rustls::RootCertStore::empty();
-    if roots.add_parsable_certificates(found.certs).0 == 0 {
-        return Err("this machine has no list of trusted certificate authorities; install it (ca-certificates)".into());
-    }
-    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map(|builder| Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
-        .map_err(|error| error.to_string())
-}
-
-fn handshake_error(server: &ServerUrl, error: &WsError) -> ConnectError {
-    let host = server.authority();
-    match error {
-        WsError::Http(response) if response.status().is_server_error() => {
-            ConnectError::Unavailable { host, detail: format!("it answered {}", response.status()) }
-        }
-        WsError::Http(response) => {
-            ConnectError::NotStonechat { host, detail: format!("it answered {}", response.status()) }
-        }
-        WsError::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(rustls::Error::InvalidMessage(_)) => ConnectError::Tls {
-                host,
-                detail: "it does not speak TLS; perhaps its address starts with http://".into(),
-            },
-            Some(rustls::Error::InvalidCertificate(why)) => {
-                ConnectError::Tls { host, detail: format!("its certificate is not valid ({why})") }
-            }
-            Some(other) => ConnectError::Tls { host, detail: other.to_string() },
-            None if server.tls => ConnectError::Lost { host, detail: error.to_string() },
-            None => ConnectError::Lost { host, detail: error.to_string() },
-        },
-        WsError::Tls(error) => ConnectError::Tls { host, detail: error.to_string() },
-        other if server.tls => ConnectError::NotStonechat { host, detail: other.to_string() },
-        other => {
-            ConnectError::NotStonechat { host, detail: format!("{other}; perhaps its address starts with https://") }
-        }
-    }
 }
 
 /// 0.25 s, doubled up to 30 s, of which a random half is taken off: many clients of one server do not return at once.
@@ -497,8 +306,6 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Keeps the connection through middle boxes, and brings the pong.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
-/// For the good-bye.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A connection that lasted so long was a success.
 const STEADY_AFTER: Duration = Duration::from_secs(5);
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
@@ -507,7 +314,6 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 const RETRY_AFTER_SECS_MAX: u32 = 300;
 /// More than the subscriptions of one connection, which are asked for at once after connecting.
 const OUTGOING_FRAMES_MAX: usize = 8_192;
-const WRITE_BATCH: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -4,14 +4,13 @@
 //! nothing. Every commit is on the disk before it returns (`synchronous=FULL`). Deleted rows are overwritten
 //! (`secure_delete`): a consumed key does not live on in a free page. Nothing in this module ever deletes a file.
 
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 use stonechat_core::vault::{Change, Order, Row, TABLES, Table, VaultError, VaultRead};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::home::private_file;
+use crate::home::prepare_file;
 use crate::keys::VaultKey;
 
 /// Why the vault cannot be opened or written. The texts are for people; nothing was destroyed.
@@ -60,6 +59,9 @@ pub enum VaultProblem {
     },
 }
 
+/// A note of the shell's: its name and what it says.
+pub(crate) type Note = (String, Zeroizing<Vec<u8>>);
+
 /// The store behind the core.
 pub(crate) struct SqliteVault {
     db: Connection,
@@ -74,18 +76,18 @@ impl SqliteVault {
     /// [`VaultProblem`].
     pub(crate) fn open(path: &Path, key: &VaultKey) -> Result<Self, VaultProblem> {
         let fail = |error: rusqlite::Error| problem(path, &error);
-        // SQLite gives its -wal the mode of the database.
-        private_file(OpenOptions::new().create(true).truncate(false).write(true).read(true), path).map_err(
-            |error| match error.kind() {
-                std::io::ErrorKind::StorageFull => VaultProblem::Full { path: path.to_owned() },
-                _ => VaultProblem::NotWritable { path: path.to_owned(), detail: error.to_string() },
-            },
-        )?;
+        prepare_file(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::StorageFull => VaultProblem::Full { path: path.to_owned() },
+            _ => VaultProblem::NotWritable { path: path.to_owned(), detail: error.to_string() },
+        })?;
         let mut db = Connection::open(path).map_err(fail)?;
         unlock(&db, key).map_err(fail)?;
+        // Before anything is read: SQLite then keeps the index of the -wal in memory. A full disk can still be read, and a browser's
+        // files have no memory to share.
+        db.execute_batch("PRAGMA locking_mode = EXCLUSIVE").map_err(fail)?;
         let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail)?;
         db.execute_batch(
-            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
              PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;",
         )
         .map_err(fail)?;
@@ -94,7 +96,7 @@ impl SqliteVault {
             SCHEMA_VERSION => {}
             found => return Err(VaultProblem::Newer { path: path.to_owned(), found }),
         }
-        db.set_prepared_statement_cache_capacity(TABLES.len() * 7);
+        db.set_prepared_statement_cache_capacity(TABLES.len() * 9);
         Ok(Self { db, path: path.to_owned(), sql: TABLES.into_iter().map(TableSql::new).collect() })
     }
 
@@ -123,6 +125,19 @@ impl SqliteVault {
             .query_row("SELECT v FROM note WHERE k = ?1", [name], |row| row.get(0).map(Zeroizing::new))
             .optional()
             .map_err(|error| problem(&self.path, &error))
+    }
+
+    /// The notes whose names start with `prefix`.
+    ///
+    /// # Errors
+    /// [`VaultProblem`].
+    pub(crate) fn notes(&self, prefix: &str) -> Result<Vec<Note>, VaultProblem> {
+        let read = || -> rusqlite::Result<Vec<_>> {
+            let mut notes = self.db.prepare_cached("SELECT k, v FROM note WHERE substr(k, 1, length(?1)) = ?1")?;
+            let rows = notes.query_map([prefix], |row| Ok((row.get(0)?, Zeroizing::new(row.get(1)?))))?;
+            rows.collect()
+        };
+        read().map_err(|error| problem(&self.path, &error))
     }
 
     /// Moves what is in the `-wal` file into the vault and closes it.
@@ -185,6 +200,15 @@ impl VaultRead for SqliteVault {
         .and_then(Iterator::collect)
         .map_err(unreadable)
     }
+
+    fn count(&self, table: Table, low: &[u8], high: &[u8]) -> Result<u64, VaultError> {
+        let sql = self.sql(table);
+        let mut count =
+            self.db.prepare_cached(if high.is_empty() { &sql.count_open } else { &sql.count }).map_err(unreadable)?;
+        let read = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+        let count = if high.is_empty() { count.query_row([low], read) } else { count.query_row([low, high], read) };
+        Ok(u64::try_from(count.map_err(unreadable)?).unwrap_or(0))
+    }
 }
 
 /// The statements of one table, written once so that SQLite's statement cache finds them again.
@@ -196,6 +220,8 @@ struct TableSql {
     up_open: String,
     down: String,
     down_open: String,
+    count: String,
+    count_open: String,
 }
 
 impl TableSql {
@@ -210,11 +236,13 @@ impl TableSql {
             up_open: range("", "ASC"),
             down: range("AND k < ?3", "DESC"),
             down_open: range("", "DESC"),
+            count: format!("SELECT count(*) FROM {t} WHERE k >= ?1 AND k < ?2"),
+            count_open: format!("SELECT count(*) FROM {t} WHERE k >= ?1"),
         }
     }
 }
 
-/// The one place that knows the cipher: another (SQLite3MultipleCiphers in a browser) is another body of this function.
+/// The one place that knows the cipher: SQLCipher, natively over OpenSSL, in a browser over LibTomCrypt. The files are the same.
 fn unlock(db: &Connection, key: &VaultKey) -> rusqlite::Result<()> {
     let mut digits = hex::encode(key.danger_bytes());
     let pragma = Zeroizing::new(format!("PRAGMA key = \"x'{digits}'\"; PRAGMA cipher_log_level = NONE;"));

@@ -4,12 +4,12 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::SinkExt as _;
 use stonechat_client::{
-    Client, ClientError, CommandError, ConversationId, HomeError, KeyChoice, KeyError, Lock, OpenError, ServerUrl,
-    SignUpError, Target, Timestamp,
+    Client, ClientError, CommandError, ConversationId, HomeError, KeyChoice, KeyError, Lock, OpenError, SEND_TIMEOUT,
+    ServerUrl, SignUpError, Target, Timestamp,
 };
 use stonechat_wire::{HelloReply, ServerFrame, encode};
 use support::{Echo, Server, eventually, handle, person, person_at, texts, to};
@@ -46,6 +46,17 @@ async fn two_people_talk_and_see_each_other_verified() {
 }
 
 #[tokio::test]
+async fn whoever_signs_up_and_leaves_at_once_can_be_written_to() {
+    let server = Server::start().await;
+    let alice = person(&server, "@alice").await;
+    // No sync, no waiting: signing up has left on the server what others need.
+    let home = tempfile::tempdir().unwrap();
+    let (bob, _) = Client::sign_up(home.path(), KeyChoice::Auto, handle("@bob"), &server.url).await.unwrap();
+    bob.shutdown().await;
+    alice.client.send(to("@bob"), "hello").await.unwrap();
+}
+
+#[tokio::test]
 async fn three_people_talk_in_a_group() {
     let server = Server::start().await;
     let (alice, bob, _) = acquainted(&server).await;
@@ -73,8 +84,10 @@ async fn what_is_written_while_the_server_is_killed_arrives_once_when_it_is_back
     let mut server = Server::start().await;
     let (alice, bob, conversation) = acquainted(&server).await;
     server.kill();
+    let begin = Instant::now();
     let error = alice.client.send(Target::Conversation(conversation), "in the dark").await.unwrap_err();
     let ClientError::Saved { until, .. } = &error else { panic!("{error}") };
+    assert!(begin.elapsed() < SEND_TIMEOUT / 2, "nobody waits for what cannot come: {:?}", begin.elapsed());
     assert!(until.contains("nothing answers") || until.contains("lost"), "{error}");
     // Another process takes over the home: what waits is in the vault.
     let alice = alice.reopened().await;

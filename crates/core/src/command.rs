@@ -2,7 +2,7 @@
 
 use stonechat_wire::{AccountId, ConversationId, ErrorCode, Failure, Handle, Request, Seq};
 
-use crate::account::{accept, remember_handle};
+use crate::account::{accept, known, remember_handle};
 use crate::api::{Command, CommandError, CommandId, Event, Link, Outcome, Role, Target};
 use crate::commit::role_of;
 use crate::content::Body;
@@ -68,7 +68,11 @@ impl Core {
             if ctx.txn.moved(handle)?.is_some() && !answers && !matches!(command, Command::RemoveMember { .. }) {
                 return Ok(Some(Err(CommandError::StartedOver(handle.clone()))));
             }
-            if ctx.txn.account_of(handle)?.is_none() {
+            let member = match &command {
+                Command::RemoveMember { group, member } => self.member_called(ctx, *group, member)?,
+                _ => None,
+            };
+            if ctx.txn.account_of(handle)?.is_none() && member.is_none() {
                 return Ok(self.look_up(ctx, handle.clone(), Waiting { id, command: command.clone() }).map(Err));
             }
         }
@@ -150,7 +154,10 @@ impl Core {
             let later = self.session.look_up_again.get(&handle).map(|(at, _)| *at).filter(|at| *at > ctx.now);
             if let Some(at) = later {
                 ctx.wake(at, "a handle is looked up again");
-            } else if !self.session.waits(Link::Anonymous, |p| matches!(p, Pending::LookUp { handle: h } if *h == handle)) {
+            } else if !self
+                .session
+                .waits(Link::Anonymous, |p| matches!(p, Pending::LookUp { handle: h } if *h == handle))
+            {
                 self.ask(
                     ctx,
                     Link::Anonymous,
@@ -163,7 +170,12 @@ impl Core {
     }
 
     /// The server said whose a handle is, or that it is nobody's: every other account that claims it is alarming.
-    pub(crate) fn settle_claims(&mut self, ctx: &mut Ctx<'_>, handle: &Handle, owner: Option<AccountId>) -> Result<(), CoreError> {
+    pub(crate) fn settle_claims(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        handle: &Handle,
+        owner: Option<AccountId>,
+    ) -> Result<(), CoreError> {
         for (key, _) in ctx.txn.prefixed(Table::Meta, CHECKS, usize::MAX)? {
             let (account, claimed) = key[CHECKS.len()..].split_at(32);
             if claimed != handle.as_str().as_bytes() {
@@ -360,6 +372,28 @@ impl Core {
         Ok(Ok(info))
     }
 
+    /// The member whom people see under a handle: the one whose it is, or else one who only says so. Whoever came in under a
+    /// handle that is not theirs must be removable too.
+    fn member_called(
+        &self,
+        ctx: &Ctx<'_>,
+        group: ConversationId,
+        handle: &Handle,
+    ) -> Result<Option<AccountId>, CoreError> {
+        let Some(info) = ctx.txn.info(&group)? else { return Ok(None) };
+        let owner = ctx.txn.account_of(handle)?;
+        let mut claims = None;
+        for leaf in &info.leaves {
+            if Some(leaf.account) == owner {
+                return Ok(owner);
+            }
+            if claims.is_none() && known(ctx, &leaf.account)?.is_some_and(|state| state.handle() == handle) {
+                claims = Some(leaf.account);
+            }
+        }
+        Ok(claims)
+    }
+
     fn remove_member(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -367,7 +401,10 @@ impl Core {
         member: &Handle,
     ) -> Result<Result<Outcome, CommandError>, CoreError> {
         let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody removes".into()))?.account();
-        let account = self.accounts(ctx, std::slice::from_ref(member))?[0];
+        let account = match self.member_called(ctx, group, member)? {
+            Some(account) => account,
+            None => self.accounts(ctx, std::slice::from_ref(member))?[0],
+        };
         let member = member.clone();
         self.change(ctx, group, Role::Admin, move |core, _, info| {
             let state = core.group_state(info)?;

@@ -18,13 +18,13 @@ use crate::account::known;
 use crate::api::{Event, Link, Role};
 use crate::content::{Body, MessageId};
 use crate::keys::EpochSecrets;
-use crate::limits::ADDS_PER_COMMIT_MAX;
+use crate::limits::{ADD_BYTES_PER_COMMIT_MAX, ADDS_PER_COMMIT_MAX};
 use crate::mls::{self, Changes, CommitPlan, LeafIdentity};
 use crate::outer::OuterKind;
 use crate::policy::{self, GroupState, NewLeaf, PolicyLeaf, Proposed};
 use crate::records::{
     Head, Info, Intent, KeyPackageRecord, OutRecord, PendingCommit, Phase, Read, Sealed, Write, commit_key, info_key,
-    out_key,
+    out_key, proof_key,
 };
 use crate::session::{Pending, mls_bug};
 use crate::step::Ctx;
@@ -44,6 +44,7 @@ const _: () = assert!(
     ACCOUNT_LOG_BYTES_MAX + 2 * LOOKUP_PROOF_BYTES_MAX + 2 * CHECKPOINT_BYTES_MAX < ENTRY_BYTES_MAX,
     "one account's log and its proof fit a commit"
 );
+const _: () = assert!(ADD_BYTES_PER_COMMIT_MAX < ENTRY_BYTES_MAX * 4 / 5, "what surrounds it fits beside it");
 
 /// What joiners need beside MLS's welcome: the account logs of all members with their proofs, so that they too judge every
 /// leaf.
@@ -335,21 +336,15 @@ impl Core {
         let before = self.group_state(&info)?;
         let mut draft = Draft::on(before.clone());
         let proposed = self.with_group(ctx, id, |group, _, _| Ok(group.pending_removals()))?;
+        let mut bytes = 0;
         for intent in &info.intents {
-            if matches!(intent, Intent::Leave) || draft.added.len() >= ADDS_PER_COMMIT_MAX {
+            bytes += commit_bytes(ctx, intent)?;
+            // One at least: more than fits at once is several commits.
+            let full =
+                draft.added.len() >= ADDS_PER_COMMIT_MAX || (draft.settles > 0 && bytes > ADD_BYTES_PER_COMMIT_MAX);
+            if matches!(intent, Intent::Leave) || full {
                 break;
             }
-            let bytes = match intent {
-                Intent::Add(account, packages) => evidence_bytes(ctx, account)? + package_bytes(packages),
-                Intent::Replace(account, package) => {
-                    evidence_bytes(ctx, account)? + package_bytes(std::slice::from_ref(package))
-                }
-                _ => 0,
-            };
-            if !draft.added.is_empty() && draft.bytes + bytes > COMMIT_EVIDENCE_BYTES_MAX {
-                break;
-            }
-            draft.bytes += bytes;
             draft.take(intent, &info, &proposed);
         }
         draft.settle(&info, &proposed, me);
@@ -561,12 +556,8 @@ impl Core {
         id: ConversationId,
         head: &mut Head,
     ) -> Result<(), CoreError> {
-        let capability = *self
-            .identity
-            .as_ref()
-            .ok_or_else(|| CoreError::Bug("nobody introduces themselves".into()))?
-            .record
-            .contact;
+        let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody introduces themselves".into()))?;
+        let capability = me.record.contact.clone();
         // `enqueue` reads and writes the head; the caller's copy follows.
         ctx.txn.save(Table::Conversation, &id.0, &*head);
         self.enqueue(ctx, id, Body::ContactCard { capability })?;
@@ -671,8 +662,6 @@ struct Draft {
     removed: Vec<u32>,
     roles: Vec<(AccountId, Role)>,
     refresh: bool,
-    /// Key packages and evidence.
-    bytes: usize,
     settles: u32,
 }
 
@@ -685,7 +674,6 @@ impl Draft {
             removed: Vec::new(),
             roles: Vec::new(),
             refresh: false,
-            bytes: 0,
             settles: 0,
         }
     }
@@ -753,17 +741,16 @@ fn leaving_first(info: &Info) -> bool {
     info.intents.first() == Some(&Intent::Leave)
 }
 
-fn evidence_bytes(ctx: &Ctx<'_>, account: &AccountId) -> Result<usize, CoreError> {
-    Ok(ctx.txn.get(Table::Meta, &crate::records::proof_key(account))?.map_or(0, |proof| proof.len()))
+/// What an intent brings into a commit: key packages, and the account logs with their proofs that vouch for them.
+fn commit_bytes(ctx: &Ctx<'_>, intent: &Intent) -> Result<usize, CoreError> {
+    let (account, packages) = match intent {
+        Intent::Add(account, packages) => (account, packages.as_slice()),
+        Intent::Replace(account, package) => (account, std::slice::from_ref(package)),
+        _ => return Ok(0),
+    };
+    let evidence = ctx.txn.get(Table::Meta, &proof_key(account))?.map_or(0, |proven| proven.len());
+    Ok(evidence + packages.iter().map(|package| package.bytes.len()).sum::<usize>())
 }
-
-fn package_bytes(packages: &[KeyPackageRecord]) -> usize {
-    packages.iter().map(|package| package.bytes.len()).sum()
-}
-
-/// Of an entry, this much is for key packages and evidence; the rest is for the update path of a large group.
-const COMMIT_EVIDENCE_BYTES_MAX: usize = 640 * 1024;
-
 /// Who may do what, before anything is sent.
 pub(crate) fn role_of(state: &GroupState, info: &Info, account: &AccountId) -> Option<Role> {
     let leaves: Vec<_> = info.leaves.iter().map(|leaf| (leaf.index, leaf.account)).collect();

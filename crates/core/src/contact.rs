@@ -10,6 +10,7 @@ use stonechat_wire::{
     AccountId, Admission, BlobId, Bytes, Capability, ConversationId, DeviceId, Envelope, EpochId, ErrorCode, Failure,
     Lane, List, Request, Seq, Timestamp, decode,
 };
+use zeroize::Zeroizing;
 
 use crate::account::{accept, known};
 use crate::api::{Event, Link};
@@ -30,7 +31,7 @@ use crate::{Core, CoreError};
 
 /// A welcome is sent in the envelope if it has, with what the sender says of itself, at most so many bytes; a larger one in a
 /// blob.
-const INLINE_SENT_BYTES_MAX: usize = 44 * 1024;
+const INLINE_SENT_BYTES_MAX: usize = 32 * 1024;
 const _: () = assert!(INLINE_SENT_BYTES_MAX <= envelope::INLINE_WELCOME_BYTES_MAX, "what is sent is accepted");
 /// How many members are asked to help at once.
 const HELPERS_MAX: usize = 8;
@@ -434,8 +435,8 @@ impl Core {
             (Welcome::Inline(bytes), None)
         } else {
             let (key, ciphertext, hash) = envelope::seal_blob(ctx.rng, package);
-            let write: [u8; 32] = ctx.random();
-            let blob = BlobId::of(&Capability::from_bytes(write));
+            let write: Zeroizing<[u8; 32]> = ctx.random().into();
+            let blob = BlobId::of(&Capability::from_bytes(*write));
             let chunks = ciphertext.chunks(BLOB_CHUNK_BYTES_MAX);
             let count = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
             if count as usize > BLOB_CHUNKS_MAX {
@@ -518,7 +519,7 @@ impl Core {
             let contact = ctx.txn.contact(&record.account)?.and_then(|contact| contact.contact);
             // A capability that was taken back is refused once; then a token pays.
             let admission = match contact.filter(|_| record.tries == 0) {
-                Some(capability) => Admission::Contact(Capability::from_bytes(capability)),
+                Some(capability) => Admission::Contact(Capability::from_bytes(*capability)),
                 None => match self.token(ctx)? {
                     Some(token) => Admission::Token(token),
                     None => continue,
@@ -549,7 +550,7 @@ impl Core {
             .get(Table::Blob, &chunk_key(&blob, chunk))?
             .ok_or_else(|| CoreError::Bug("a chunk vanished".into()))?;
         let bytes = Bytes::new(bytes).map_err(|_| CoreError::Bug("a chunk over its bound".into()))?;
-        let write = Capability::from_bytes(upload.write);
+        let write = Capability::from_bytes(*upload.write);
         self.ask(
             ctx,
             Link::Anonymous,

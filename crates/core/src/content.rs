@@ -11,8 +11,10 @@ use minicbor::decode::Error as DecodeFailure;
 use minicbor::encode::{Error as EncodeFailure, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 use stonechat_wire::{DecodeError, Handle, LogHead, Seq, Timestamp, TreeHash, codec};
+use zeroize::Zeroizing;
 
 use crate::limits::TEXT_BYTES_MAX;
+use crate::records::secret32;
 
 /// The version that this app writes.
 pub const CONTENT_VERSION: u8 = 1;
@@ -108,7 +110,7 @@ pub enum Body {
     /// Kind 1, a byte string: what the sender's accepted contacts present to write to its inbox. For apps, not for people.
     ContactCard {
         /// Secret bytes of a [`stonechat_wire::Capability`].
-        capability: [u8; 32],
+        capability: Zeroizing<[u8; 32]>,
     },
     /// Something that this device noticed, in the place where it did. Only ever local: a message with one is malformed.
     Notice(Notice),
@@ -244,7 +246,7 @@ impl<C> Encode<C> for Body {
         e.array(2)?;
         match self {
             Self::Text(text) => e.u32(KIND_TEXT)?.str(text)?.ok(),
-            Self::ContactCard { capability } => e.u32(KIND_CONTACT_CARD)?.bytes(capability)?.ok(),
+            Self::ContactCard { capability } => e.u32(KIND_CONTACT_CARD)?.bytes(&**capability)?.ok(),
             Self::Notice(notice) => e.u32(KIND_NOTICE)?.encode(notice)?.ok(),
             Self::Unknown { kind, raw } => {
                 e.u32(*kind)?;
@@ -268,7 +270,7 @@ impl<'b, C> Decode<'b, C> for Body {
                 }
                 Ok(Self::Text(text.to_owned()))
             }
-            KIND_CONTACT_CARD => Ok(Self::ContactCard { capability: codec::fixed::decode(d, ctx)? }),
+            KIND_CONTACT_CARD => Ok(Self::ContactCard { capability: secret32::decode(d, ctx)? }),
             KIND_NOTICE => Ok(Self::Notice(d.decode()?)),
             kind => {
                 let start = d.position();
@@ -378,7 +380,8 @@ mod tests {
 
     #[test]
     fn debug_prints_neither_texts_nor_capabilities() {
-        let shown = format!("{:?} {:?}", Body::Text("canary".into()), Body::ContactCard { capability: [0xAB; 32] });
+        let shown =
+            format!("{:?} {:?}", Body::Text("canary".into()), Body::ContactCard { capability: [0xAB; 32].into() });
         assert_eq!(shown, "Text(6 B) ContactCard(..)");
     }
 
@@ -393,7 +396,7 @@ mod tests {
     fn any_body() -> impl Strategy<Value = Body> {
         prop_oneof![
             any::<String>().prop_map(Body::Text),
-            any::<[u8; 32]>().prop_map(|capability| Body::ContactCard { capability }),
+            any::<[u8; 32]>().prop_map(|capability| Body::ContactCard { capability: capability.into() }),
             // The last one is kept for what only this device writes.
             (2..u32::MAX, any::<Vec<u8>>()).prop_map(|(kind, payload)| {
                 let mut raw = Vec::new();

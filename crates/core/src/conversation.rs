@@ -565,7 +565,7 @@ impl Core {
         let info = ctx.txn.info(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its info".into()))?;
         if let Body::ContactCard { capability } = &content.body {
             if let Some(mut contact) = ctx.txn.contact(&sender.account)? {
-                contact.contact = Some(*capability);
+                contact.contact = Some(capability.clone());
                 ctx.txn.save(Table::Account, &sender.account.0, &contact);
             }
             return Ok(());

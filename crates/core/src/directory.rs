@@ -24,8 +24,8 @@ use crate::account::{Learned, learn, remember_handle};
 use crate::api::{Alarm, AlarmId, AlarmKind, CommandError, Event, Link, Status};
 use crate::content::{Body, MessageId, Notice, ToldHead};
 use crate::records::{
-    ALARMS, AlarmRecord, Checked, ContactRecord, Head as ConversationHead, HeadRecord, MessageRecord, NEWEST,
-    POLICY, Read, Told, Write, check_key, index_key, message_key, moved_key, pending_head_key, proof_key, thread,
+    ALARMS, AlarmRecord, Checked, ContactRecord, Head as ConversationHead, HeadRecord, MessageRecord, NEWEST, POLICY,
+    Read, Told, Write, check_key, index_key, message_key, moved_key, pending_head_key, proof_key, thread,
 };
 use crate::session::Pending;
 use crate::step::Ctx;
@@ -80,7 +80,8 @@ impl Core {
         let id = verified.state.id();
         if source == Source::Member && self.identity.as_ref().is_some_and(|me| me.account() == id) {
             // Nobody else tells this device what its own account is: the watch looks itself, and raises its alarms.
-            let own = crate::account::known(ctx, &id)?.ok_or_else(|| CoreError::Bug("the own log is missing".into()))?;
+            let own =
+                crate::account::known(ctx, &id)?.ok_or_else(|| CoreError::Bug("the own log is missing".into()))?;
             if verified.state.head().0 > own.head().0 {
                 self.session.watched = false;
             }
@@ -95,7 +96,8 @@ impl Core {
             Learned::Untrusted(why) => {
                 let stored = before.map(|contact| contact.log);
                 let evidence = stored.and_then(|log| contradiction(&policy, &id, &proven.proof, &log));
-                let what = format!("The directory shows another account log for {} than before.", verified.state.handle());
+                let what =
+                    format!("The directory shows another account log for {} than before.", verified.state.handle());
                 self.raise(ctx, Finding::new(AlarmKind::OtherLog, &id.0, what, evidence).about(id));
                 return Ok(Belief::Untrusted(why));
             }
@@ -172,9 +174,9 @@ impl Core {
             return Ok(None);
         };
         let newest = ctx.txn.record::<HeadRecord>(Table::Meta, NEWEST)?;
-        let evidence = newest.filter(|newest| newest.size != head.size()).map(|newest| {
-            Evidence::heads(policy, &newest.seen(), &head.seen(), &TreeProof::default())
-        });
+        let evidence = newest
+            .filter(|newest| newest.size != head.size())
+            .map(|newest| Evidence::heads(policy, &newest.seen(), &head.seen(), &TreeProof::default()));
         let what = format!("Whoever you write to for the first time cannot be checked: {why}.");
         self.raise(ctx, Finding::new(AlarmKind::Stale, b"", what, evidence));
         Ok(Some(why.into()))
@@ -189,20 +191,25 @@ impl Core {
         proven: &ProvenAccount,
         before: Option<&ContactRecord>,
     ) -> Result<Option<String>, CoreError> {
-        let Some((checked, stored)) = before.and_then(|contact| contact.checked).zip(ctx.txn.proof(&verified.state.id())?)
+        let Some((checked, stored)) =
+            before.and_then(|contact| contact.checked).zip(ctx.txn.proof(&verified.state.id())?)
         else {
             return Ok(None);
         };
         let (size, length) = (verified.head.size(), verified.log.value.length);
-        let back = (size >= checked.size && length < checked.length) || (size <= checked.size && length > checked.length);
-        let other = length == checked.length && stored.log.0.last().map(|e| e.hash()) != proven.log.0.last().map(|e| e.hash());
+        let back =
+            (size >= checked.size && length < checked.length) || (size <= checked.size && length > checked.length);
+        let other =
+            length == checked.length && stored.log.0.last().map(|e| e.hash()) != proven.log.0.last().map(|e| e.hash());
         if !back && !other {
             return Ok(None);
         }
         let id = verified.state.id();
         let evidence = Evidence::account_taken_back(policy, &id, &look_up(&stored.proof), &look_up(&proven.proof));
         let who = verified.state.handle();
-        let what = format!("The directory took back what it had said about {who}'s account: it may hide a device or a revocation.");
+        let what = format!(
+            "The directory took back what it had said about {who}'s account: it may hide a device or a revocation."
+        );
         self.raise(ctx, Finding::new(AlarmKind::TakenBack, &id.0, what.clone(), Some(evidence)).about(id));
         if let Some(mut contact) = ctx.txn.contact(&id)? {
             contact.alarm = Some("the directory took back what it had said about their account".into());
@@ -225,7 +232,8 @@ impl Core {
         let (size, length) = (verified.head.size(), verified.log.value.length);
         let handle = verified.handle.is_some();
         let better = old.is_none_or(|old| {
-            length > old.length || (length == old.length && (handle || !old.handle) && (size > old.size || handle > old.handle))
+            length > old.length
+                || (length == old.length && (handle || !old.handle) && (size > old.size || handle > old.handle))
         });
         if better {
             contact.checked = Some(Checked {
@@ -294,14 +302,18 @@ impl Core {
         old.alarm = Some("their handle belongs to another account now; ask them by another way".into());
         ctx.txn.save(Table::Account, &known.0, &old);
         let (policy, first, second) = (ctx.txn.policy()?, ctx.txn.proof(&known)?, ctx.txn.proof(&id)?);
-        let evidence = policy.zip(first.zip(second)).and_then(|(policy, (first, second))| {
-            handle_moved(&policy, handle, &first.proof, &second.proof)
-        });
+        let evidence = policy
+            .zip(first.zip(second))
+            .and_then(|(policy, (first, second))| handle_moved(&policy, handle, &first.proof, &second.proof));
         let what = format!(
             "{handle} belongs to another account than before. They started over, or somebody else has their handle: ask them \
              by another way, and compare safety numbers."
         );
-        self.raise(ctx, Finding::new(AlarmKind::HandleMoved, &[handle.as_str().as_bytes(), &id.0].concat(), what, evidence).about(known));
+        self.raise(
+            ctx,
+            Finding::new(AlarmKind::HandleMoved, &[handle.as_str().as_bytes(), &id.0].concat(), what, evidence)
+                .about(known),
+        );
         notice(ctx, &known, &Notice::StartedOver(handle.clone()))
     }
 
@@ -319,7 +331,8 @@ impl Core {
     /// Asks for the account of somebody who says that their log is longer than what is known here.
     pub(crate) fn ask_accounts(&mut self, ctx: &mut Ctx<'_>) -> Result<(), CoreError> {
         for account in self.session.asked_after.clone() {
-            if self.session.waits(Link::Anonymous, |p| matches!(p, Pending::GetAccount { account: a } if *a == account)) {
+            if self.session.waits(Link::Anonymous, |p| matches!(p, Pending::GetAccount { account: a } if *a == account))
+            {
                 continue;
             }
             match self.session.not_before.get(&account) {
@@ -354,7 +367,9 @@ impl Core {
                     && let Some(mut contact) = ctx.txn.contact(&account)?
                 {
                     let who = state.handle();
-                    let what = format!("{who} says that their account log is longer than the directory shows: it may hide that a device was revoked.");
+                    let what = format!(
+                        "{who} says that their account log is longer than the directory shows: it may hide that a device was revoked."
+                    );
                     contact.alarm = Some("the directory keeps back what they say about their own devices".into());
                     ctx.txn.save(Table::Account, &account.0, &contact);
                     self.raise(ctx, Finding::new(AlarmKind::Unpublished, &account.0, what, None).about(account));
@@ -441,7 +456,8 @@ impl Core {
         if !self.session.anonymous.ready {
             return;
         }
-        let waiting: Vec<_> = self.session.look_up_again.iter().map(|(handle, (at, _))| (handle.clone(), *at)).collect();
+        let waiting: Vec<_> =
+            self.session.look_up_again.iter().map(|(handle, (at, _))| (handle.clone(), *at)).collect();
         for (handle, at) in waiting {
             if at > ctx.now {
                 ctx.wake(at, "a handle is looked up again");
@@ -502,7 +518,10 @@ impl Core {
         let what = "The directory shows different people different states, or cannot show that it does not. Nobody's keys can \
                     be checked. Keep the evidence, and tell people by another way."
             .to_owned();
-        self.raise(ctx, Finding::new(AlarmKind::Fork, &[&seen.size.to_be_bytes()[..], &seen.root.0].concat(), what, evidence));
+        self.raise(
+            ctx,
+            Finding::new(AlarmKind::Fork, &[&seen.size.to_be_bytes()[..], &seen.root.0].concat(), what, evidence),
+        );
         // Every lock is open now.
         for id in ctx.txn.conversation_ids()? {
             ctx.event(Event::Conversation(id));
@@ -561,13 +580,16 @@ impl Core {
         }
         ctx.txn.delete(Table::Meta, key);
         let current = ctx.txn.record::<HeadRecord>(Table::Meta, NEWEST)?;
-        if current.is_none_or(|current| (current.size, current.root) == (newest.size, newest.root)) && head.size > newest.size {
+        if current.is_none_or(|current| (current.size, current.root) == (newest.size, newest.root))
+            && head.size > newest.size
+        {
             ctx.txn.save(Table::Meta, NEWEST, &HeadRecord::of(head));
         }
         let accounts = ctx.txn.range(Table::Account, &[], &[], Order::Ascending, usize::MAX)?;
         for (key, value) in accounts {
             let mut contact: ContactRecord = crate::records::parse(&value)?;
-            let here = |checked: &&mut Checked| (checked.size, checked.root) == (head.size, head.root) && !checked.connected;
+            let here =
+                |checked: &&mut Checked| (checked.size, checked.root) == (head.size, head.root) && !checked.connected;
             let Some(checked) = contact.checked.as_mut().filter(here) else { continue };
             checked.connected = true;
             let Ok(id) = key.try_into().map(AccountId) else { continue };
@@ -617,11 +639,7 @@ impl Core {
     }
 
     /// What to tell the members of a conversation of the directory, if it is news there.
-    pub(crate) fn tell(
-        &self,
-        ctx: &Ctx<'_>,
-        head: &mut ConversationHead,
-    ) -> Result<Option<ToldHead>, CoreError> {
+    pub(crate) fn tell(&self, ctx: &Ctx<'_>, head: &mut ConversationHead) -> Result<Option<ToldHead>, CoreError> {
         let Some(newest) = ctx.txn.record::<HeadRecord>(Table::Meta, NEWEST)? else { return Ok(None) };
         let Some(me) = &self.identity else { return Ok(None) };
         // What this device knows that the directory has: it tells nobody of what is on its way there.
@@ -665,7 +683,8 @@ impl Core {
         match mine {
             Some(entry) if entry.hash() == told.own.hash => Ok(()),
             Some(_) => {
-                let who = crate::account::known(ctx, &member)?.map_or_else(|| "Somebody".into(), |s| s.handle().to_string());
+                let who =
+                    crate::account::known(ctx, &member)?.map_or_else(|| "Somebody".into(), |s| s.handle().to_string());
                 contact.alarm = Some("their account log is another for them than for you".into());
                 ctx.txn.save(Table::Account, &member.0, &contact);
                 let what = format!("{who}'s own account log is another than the one that the directory shows here.");
@@ -688,7 +707,15 @@ impl Core {
 
     pub(crate) fn policy_answered(&mut self, ctx: &mut Ctx<'_>, json: &[u8]) -> Result<(), CoreError> {
         let Ok(offered) = DirectoryPolicy::from_json(json) else {
-            self.raise(ctx, Finding::new(AlarmKind::Policy, b"malformed", "The server's directory policy cannot be read.".into(), None));
+            self.raise(
+                ctx,
+                Finding::new(
+                    AlarmKind::Policy,
+                    b"malformed",
+                    "The server's directory policy cannot be read.".into(),
+                    None,
+                ),
+            );
             return Ok(());
         };
         match ctx.txn.policy()? {
@@ -901,4 +928,3 @@ const CONSISTENCY_TRIES: u32 = 5;
 const TOLD_TRIES: u32 = 6;
 /// A head that could not be connected is tried again after this time.
 const FAILED_AGAIN_SECS: u64 = 3_600;
-

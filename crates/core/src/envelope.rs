@@ -22,16 +22,17 @@ use rand_core::{CryptoRng, RngCore};
 use sha2::{Digest, Sha256};
 use stonechat_wire::limits::{ENVELOPE_BYTES_MAX, KEY_PACKAGE_BYTES_MAX};
 use stonechat_wire::{
-    AccountId, AccountLog, AccountProof, AccountState, BlobId, Bytes, ConversationId, DeviceId, DeviceKeys, EpochId, Seq, Timestamp,
-    ProvenAccount, codec, decode, encode,
+    AccountId, AccountLog, AccountProof, AccountState, BlobId, Bytes, ConversationId, DeviceId, DeviceKeys, EpochId,
+    ProvenAccount, Seq, Timestamp, codec, decode, encode,
 };
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::keys::{DeviceSecrets, HpkeRng, Secret, inbox_key_pair};
 use crate::outer::{open_padded, pad_into, padded_len, seal_padded, unpad};
+use crate::records::secret32;
 
-/// The longest welcome that may travel inside a letter. The sender's account log needs room beside it.
+/// The longest welcome that is accepted inside a letter. The sender's account log needs room beside it.
 pub const INLINE_WELCOME_BYTES_MAX: usize = 48 * 1024;
 
 /// What one device writes to another outside of any conversation.
@@ -114,8 +115,8 @@ pub enum Welcome {
         #[n(0)]
         id: BlobId,
         /// Secret.
-        #[cbor(n(1), with = "codec::fixed")]
-        key: [u8; 32],
+        #[cbor(n(1), with = "secret32")]
+        key: Zeroizing<[u8; 32]>,
         /// How many chunks it has.
         #[n(2)]
         chunks: u32,
@@ -292,11 +293,14 @@ pub enum BlobError {
 
 /// Seals bytes for a blob under a fresh key: XChaCha20-Poly1305, padded. Returns the key (secret), the ciphertext and its
 /// SHA-256.
-pub fn seal_blob(rng: &mut (impl RngCore + CryptoRng + ?Sized), plaintext: &[u8]) -> ([u8; 32], Vec<u8>, [u8; 32]) {
+pub fn seal_blob(
+    rng: &mut (impl RngCore + CryptoRng + ?Sized),
+    plaintext: &[u8],
+) -> (Zeroizing<[u8; 32]>, Vec<u8>, [u8; 32]) {
     let key = Secret::random(rng);
     let ciphertext = seal_padded(&key, rng, LABEL_BLOB, plaintext, FLOOR_BYTES);
     let hash = Sha256::digest(&ciphertext).into();
-    (*key.danger_bytes(), ciphertext, hash)
+    (Zeroizing::new(*key.danger_bytes()), ciphertext, hash)
 }
 
 /// Opens what [`seal_blob`] sealed, after checking that it is what the letter's author put there.
@@ -502,7 +506,7 @@ mod tests {
 
     #[test]
     fn debug_prints_no_key_of_a_blob() {
-        let welcome = Welcome::Blob { id: BlobId([1; 32]), key: [0xAB; 32], chunks: 3, hash: [0; 32] };
+        let welcome = Welcome::Blob { id: BlobId([1; 32]), key: [0xAB; 32].into(), chunks: 3, hash: [0; 32] };
         assert_eq!(format!("{welcome:?}"), "Blob(3 chunks)");
         assert_eq!(decode::<Welcome>(&encode(&welcome)).unwrap(), welcome);
     }

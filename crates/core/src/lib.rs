@@ -13,6 +13,7 @@
 pub mod api;
 pub mod content;
 pub mod envelope;
+pub mod history;
 pub mod keys;
 pub mod limits;
 pub mod mls;
@@ -40,11 +41,11 @@ use rand_core::CryptoRngCore;
 use stonechat_wire::{ConversationId, Timestamp};
 
 pub use account::{SignUp, SignUpError, pin_policy, sign_up};
-pub use own_account::{add_device_entry, own_log};
 pub use api::{
-    Alarm, AlarmId, AlarmKind, Check, Command, CommandError, CommandId, ContactRequest, Conversation, Effect, Event, Input,
-    Link, Lock, Me, Member, Message, Outcome, OwnDevice, Role, Safety, Status, Step, Target, Why,
+    Alarm, AlarmId, AlarmKind, Check, Command, CommandError, CommandId, ContactRequest, Conversation, Effect, Event,
+    Input, Link, Lock, Me, Member, Message, Outcome, OwnDevice, Role, Safety, Status, Step, Target, Why,
 };
+pub use own_account::{add_device_entry, own_log};
 pub use vault::{Change, VaultError, VaultRead};
 
 use account::Identity;

@@ -9,6 +9,9 @@ pub const GROUP_MEMBERS_MAX: usize = 1_000;
 /// People added by one commit. Their key packages, account logs and proofs (10 to 25 KiB each, more as the directory grows)
 /// must also fit one entry, which is what bounds it.
 pub const ADDS_PER_COMMIT_MAX: usize = 100;
+/// Key packages, account logs and proofs in one commit, in bytes: the rest of its entry is for the commit itself and its
+/// padding. An account alone may have more, if it has many devices and a long log.
+pub const ADD_BYTES_PER_COMMIT_MAX: usize = 768 * 1024;
 /// Application entries of one conversation that wait for the server's acknowledgement.
 pub const IN_FLIGHT_MAX: usize = 32;
 /// Key packages that a device keeps in its pool on the server.

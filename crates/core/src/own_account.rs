@@ -108,7 +108,8 @@ impl Core {
         let Some(policy) = ctx.txn.policy()? else { return Ok(()) };
         let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody looks themselves up".into()))?;
         let (account, handle, device) = (me.account(), me.record.handle.clone(), me.record.device);
-        let own = ctx.txn.contact(&account)?.ok_or_else(|| CoreError::Bug("the own account log is missing".into()))?.log;
+        let own =
+            ctx.txn.contact(&account)?.ok_or_else(|| CoreError::Bug("the own account log is missing".into()))?.log;
         let head = match Head::verify(&policy, &found.proof.head) {
             Ok(head) => head,
             Err(error) => return self.own_proof_fails(ctx, &error.into()),
@@ -141,7 +142,8 @@ impl Core {
         };
         if is_prefix(&said, &own) {
             self.own_published(ctx, &head, &said, &own, found)?;
-        } else if found.log.extends(&own) && VerifiedAccount::verify(&policy, Asked::Account(&account), &found.log, &found.proof).is_ok()
+        } else if found.log.extends(&own)
+            && VerifiedAccount::verify(&policy, Asked::Account(&account), &found.log, &found.proof).is_ok()
         {
             self.own_grew(ctx, &found.log, own.0.len(), device)?;
         } else {
@@ -183,18 +185,20 @@ impl Core {
                 let (first, second) = (look_up(&stored.proof), look_up(&found.proof));
                 stonechat_directory::Evidence::account_taken_back(&policy, &account, &first, &second)
             });
-            let what = "The directory took back a part of your account log: others are shown an older list of your devices, \
+            let what =
+                "The directory took back a part of your account log: others are shown an older list of your devices, \
                         with those that you revoked."
-                .to_owned();
+                    .to_owned();
             self.raise(ctx, Finding::new(AlarmKind::TakenBack, &account.0, what, evidence));
         }
         record.published = record.published.max(said.length);
         if (said.length as usize) < own.0.len() {
             let since = *record.missing_since.get_or_insert(ctx.now);
             if since.plus_secs(PUBLISH_SECS) < ctx.now {
-                let what = "The server took a change of your devices and does not publish it: others still trust what you \
+                let what =
+                    "The server took a change of your devices and does not publish it: others still trust what you \
                             revoked. Tell them by another way."
-                    .to_owned();
+                        .to_owned();
                 let evidence = contradiction(&policy, &account, &found.proof, own);
                 self.raise(ctx, Finding::new(AlarmKind::Unpublished, &account.0, what, evidence));
             }
@@ -206,13 +210,7 @@ impl Core {
     }
 
     /// Somebody with the keys of this account added to its log, and it was not this device.
-    fn own_grew(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        log: &AccountLog,
-        known: usize,
-        this: DeviceId,
-    ) -> Result<(), CoreError> {
+    fn own_grew(&mut self, ctx: &mut Ctx<'_>, log: &AccountLog, known: usize, this: DeviceId) -> Result<(), CoreError> {
         for entry in &log.0[known..] {
             let Ok(body) = decode_canonical::<LogBody>(&entry.body) else { continue };
             let (kind, what, device) = match body {
@@ -272,7 +270,8 @@ impl Core {
         let Some(policy) = ctx.txn.policy()? else { return Ok(()) };
         let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody asks for their history".into()))?;
         let (account, handle) = (me.account(), me.record.handle.clone());
-        let own = ctx.txn.contact(&account)?.ok_or_else(|| CoreError::Bug("the own account log is missing".into()))?.log;
+        let own =
+            ctx.txn.contact(&account)?.ok_or_else(|| CoreError::Bug("the own account log is missing".into()))?.log;
         let said = match VerifiedHistory::verify(&policy, &account, &handle, HISTORY_VERSIONS_MAX, history) {
             Ok(said) => said,
             Err(error) => return self.own_proof_fails(ctx, &error),

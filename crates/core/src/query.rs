@@ -1,6 +1,8 @@
 //! What a person sees, read from the committed state of a vault. Nothing here changes anything.
 
-use stonechat_wire::{AccountId, AccountState, ConversationId, Handle};
+use std::collections::BTreeMap;
+
+use stonechat_wire::{AccountId, ConversationId, Handle};
 
 use crate::api::{ContactRequest, Conversation, Me, Member, Message, Role};
 use crate::content::{Body, MessageId};
@@ -23,15 +25,24 @@ pub fn me(vault: &dyn VaultRead) -> Result<Option<Me>, VaultError> {
 /// # Errors
 /// When the vault cannot be read.
 pub fn conversations(vault: &dyn VaultRead) -> Result<Vec<Conversation>, VaultError> {
-    let mut all = Vec::new();
+    let mut heads = Vec::new();
+    // Both of the two count.
+    let mut unread_from = BTreeMap::<AccountId, u64>::new();
     for id in vault.conversation_ids()? {
-        let Some(info) = vault.info(&id)? else { continue };
-        let shown = match &info.peer {
-            Some(peer) => vault.direct(peer)?.is_none_or(|preferred| preferred == id),
-            None => true,
+        let (Some(head), Some(info)) = (vault.head(&id)?, vault.info(&id)?) else { continue };
+        if let Some(peer) = info.peer {
+            *unread_from.entry(peer).or_default() += head.unread;
+        }
+        heads.push((id, head, info));
+    }
+    let mut all = Vec::with_capacity(heads.len());
+    for (id, head, info) in heads {
+        let (shown, unread) = match &info.peer {
+            Some(peer) => (vault.direct(peer)?.is_none_or(|preferred| preferred == id), unread_from[peer]),
+            None => (true, head.unread),
         };
-        if shown && let Some(conversation) = describe(vault, id)? {
-            all.push((latest_key(vault, &id, &info)?, conversation));
+        if shown {
+            all.push((latest_key(vault, &id, &info)?, describe(vault, id, &head, &info, unread)?));
         }
     }
     all.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.title.cmp(&y.title)));
@@ -43,7 +54,9 @@ pub fn conversations(vault: &dyn VaultRead) -> Result<Vec<Conversation>, VaultEr
 /// # Errors
 /// When the vault cannot be read.
 pub fn conversation(vault: &dyn VaultRead, id: &ConversationId) -> Result<Option<Conversation>, VaultError> {
-    describe(vault, *id)
+    let (Some(head), Some(info)) = (vault.head(id)?, vault.info(id)?) else { return Ok(None) };
+    let unread = unread(vault, &head, &info, id)?;
+    describe(vault, *id, &head, &info, unread).map(Some)
 }
 
 /// What a person may have meant.
@@ -142,11 +155,14 @@ pub fn requests(vault: &dyn VaultRead) -> Result<Vec<ContactRequest>, VaultError
 }
 
 pub(crate) fn message<R: Read + ?Sized>(reader: &R, record: &MessageRecord) -> Result<Option<Message>, VaultError> {
-    let Some(sender_handle) = handle_of(reader, &record.sender)? else { return Ok(None) };
+    handle_of(reader, &record.sender)?.map(|handle| message_of(record, handle)).transpose()
+}
+
+pub(crate) fn message_of(record: &MessageRecord, sender_handle: Handle) -> Result<Message, VaultError> {
     let Ok(body) = Body::decode(&record.body) else {
         return Err(VaultError { detail: "a message does not decode".into() });
     };
-    Ok(Some(Message {
+    Ok(Message {
         id: record.id,
         conversation: record.conversation,
         sender: record.sender,
@@ -154,22 +170,27 @@ pub(crate) fn message<R: Read + ?Sized>(reader: &R, record: &MessageRecord) -> R
         sent_at: record.sent_at,
         body,
         status: record.status,
-    }))
+    })
 }
 
-fn handle_of<R: Read + ?Sized>(reader: &R, account: &AccountId) -> Result<Option<Handle>, VaultError> {
+pub(crate) fn handle_of<R: Read + ?Sized>(reader: &R, account: &AccountId) -> Result<Option<Handle>, VaultError> {
     let Some(contact) = reader.contact(account)? else { return Ok(None) };
-    let state = AccountState::verify(&contact.log, Some(*account))
-        .map_err(|e| VaultError { detail: format!("a stored account log: {e}") })?;
-    Ok(Some(state.handle().clone()))
+    // Verified when it was stored. A name is read for each message that is shown: the lock verifies again, names do not.
+    let handle = contact.log.handle(account);
+    handle.map(Some).ok_or_else(|| VaultError { detail: "a stored account log is another's".into() })
 }
 
-fn describe(vault: &dyn VaultRead, id: ConversationId) -> Result<Option<Conversation>, VaultError> {
-    let (Some(head), Some(info)) = (vault.head(&id)?, vault.info(&id)?) else { return Ok(None) };
+fn describe(
+    vault: &dyn VaultRead,
+    id: ConversationId,
+    head: &Head,
+    info: &Info,
+    unread: u64,
+) -> Result<Conversation, VaultError> {
     let state =
         GroupState::decode(&info.state).map_err(|_| VaultError { detail: "a group's state does not decode".into() })?;
-    let members = members(vault, &info, &state)?;
-    let lock = trust::lock(&trust::checks(&vault, &info)?);
+    let members = members(vault, info, &state)?;
+    let lock = trust::lock(&trust::checks(&vault, info)?);
     let own = Read::me(&vault)?.map(|me| me.account);
     let mut others = members.iter().filter(|member| Some(member.account) != own).peekable();
     let compared = others.peek().is_some() && others.all(|member| member.compared);
@@ -178,18 +199,18 @@ fn describe(vault: &dyn VaultRead, id: ConversationId) -> Result<Option<Conversa
         None => state.name.clone(),
     };
     let last = messages(vault, &id, None, 1)?.pop();
-    Ok(Some(Conversation {
+    Ok(Conversation {
         id,
         title,
         is_group: info.peer.is_none(),
         members,
-        unread: unread(vault, &head, &info, &id)?,
+        unread,
         last,
         lock,
         notice: info.notice.clone(),
         active: head.phase != Phase::Gone,
         compared,
-    }))
+    })
 }
 
 fn unread(vault: &dyn VaultRead, head: &Head, info: &Info, id: &ConversationId) -> Result<u64, VaultError> {

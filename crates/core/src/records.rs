@@ -1,6 +1,6 @@
 //! The core's rows in the vault: one type for each kind of record, and the only place that knows their keys.
 //!
-//! Records are CBOR with integer keys. A record that does not decode means a damaged vault and is an error, never skipped.
+//! Records are a byte for their format and CBOR with integer keys. A record that does not decode means a damaged vault and is an error, never skipped.
 
 use minicbor::{Decode, Encode};
 use stonechat_directory::DirectoryPolicy;
@@ -111,8 +111,8 @@ pub(crate) struct ContactRecord {
     #[n(1)]
     pub accepted: bool,
     /// Opens the contact lane of their inbox.
-    #[cbor(n(2), with = "optional32")]
-    pub contact: Option<[u8; 32]>,
+    #[cbor(n(2), with = "optional_secret32")]
+    pub contact: Option<Zeroizing<[u8; 32]>>,
     /// Why their lock is open, if it is.
     #[n(3)]
     pub alarm: Option<String>,
@@ -431,7 +431,7 @@ pub(crate) enum WelcomeRecord {
     #[n(1)]
     Blob(
         #[n(0)] BlobId,
-        #[cbor(n(1), with = "stonechat_wire::codec::fixed")] [u8; 32],
+        #[cbor(n(1), with = "secret32")] Zeroizing<[u8; 32]>,
         #[n(2)] u32,
         #[cbor(n(3), with = "stonechat_wire::codec::fixed")] [u8; 32],
     ),
@@ -460,8 +460,8 @@ pub(crate) struct EnvelopeRecord {
 #[derive(Encode, Decode, Clone)]
 #[cbor(map)]
 pub(crate) struct BlobRecord {
-    #[cbor(n(0), with = "stonechat_wire::codec::fixed")]
-    pub write: [u8; 32],
+    #[cbor(n(0), with = "secret32")]
+    pub write: Zeroizing<[u8; 32]>,
     #[n(1)]
     pub chunks: u32,
     /// Chunks that the server has.
@@ -486,6 +486,36 @@ pub(crate) mod secret32 {
 
     pub(crate) fn decode<C>(d: &mut Decoder<'_>, ctx: &mut C) -> Result<Zeroizing<[u8; 32]>, DecodeFailure> {
         stonechat_wire::codec::fixed::decode(d, ctx).map(Zeroizing::new)
+    }
+}
+
+/// `#[cbor(with)]` for a secret of 32 bytes that is wiped on drop, or null.
+pub(crate) mod optional_secret32 {
+    use minicbor::data::Type;
+    use minicbor::decode::Error as DecodeFailure;
+    use minicbor::encode::{Error as EncodeFailure, Write};
+    use minicbor::{Decoder, Encoder};
+    use zeroize::Zeroizing;
+
+    use super::secret32;
+
+    pub(crate) fn encode<C, W: Write>(
+        secret: &Option<Zeroizing<[u8; 32]>>,
+        e: &mut Encoder<W>,
+        ctx: &mut C,
+    ) -> Result<(), EncodeFailure<W::Error>> {
+        match secret {
+            None => e.null()?.ok(),
+            Some(secret) => secret32::encode(secret, e, ctx),
+        }
+    }
+
+    pub(crate) fn decode<C>(d: &mut Decoder<'_>, ctx: &mut C) -> Result<Option<Zeroizing<[u8; 32]>>, DecodeFailure> {
+        if d.datatype()? == Type::Null {
+            d.null()?;
+            return Ok(None);
+        }
+        secret32::decode(d, ctx).map(Some)
     }
 }
 
@@ -608,9 +638,21 @@ impl Read for &dyn VaultRead {
     }
 }
 
+/// What every record starts with: the format of what follows. It changes when old records would be misread; the code that
+/// reads them stays.
+const RECORD_FORMAT: u8 = 1;
+
 /// Decodes a record.
 pub(crate) fn parse<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Result<T, VaultError> {
-    decode(bytes).map_err(|_| damaged())
+    match bytes.split_first() {
+        Some((&RECORD_FORMAT, record)) => decode(record).map_err(|_| damaged()),
+        Some((found, _)) => Err(VaultError {
+            detail: format!(
+                "a record has format {found} and this app knows {RECORD_FORMAT}; a newer one wrote it: update"
+            ),
+        }),
+        None => Err(damaged()),
+    }
 }
 
 fn damaged() -> VaultError {
@@ -624,7 +666,7 @@ pub(crate) trait Write {
 
 impl Write for Txn<'_> {
     fn save<T: Encode<()>>(&mut self, table: Table, key: &[u8], record: &T) {
-        self.put(table, key, encode(record));
+        self.put(table, key, [&[RECORD_FORMAT], encode(record).as_slice()].concat());
     }
 }
 
@@ -703,4 +745,33 @@ pub(crate) fn index_key(thread: &[u8; 32], sender: &AccountId, id: &MessageId) -
 
 pub(crate) fn chunk_key(id: &BlobId, chunk: u32) -> Vec<u8> {
     [id.0.as_slice(), &chunk.to_be_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::MemoryVault;
+
+    fn stored(bytes: &[u8]) -> Result<Option<ViewPoint>, VaultError> {
+        let vault = MemoryVault::default();
+        let mut txn = Txn::new(&vault);
+        txn.put(Table::Seen, b"k", bytes);
+        txn.record(Table::Seen, b"k")
+    }
+
+    #[test]
+    fn a_record_says_its_format_and_another_one_is_named() {
+        let record = ViewPoint { seq: Seq(7), hash: [1; 32] };
+        let vault = MemoryVault::default();
+        let mut txn = Txn::new(&vault);
+        txn.save(Table::Seen, b"k", &record);
+        let bytes = txn.get(Table::Seen, b"k").unwrap().unwrap();
+        assert_eq!(bytes[0], 1);
+        assert_eq!(stored(&bytes).unwrap(), Some(record));
+        let newer = stored(&[&[2], &bytes[1..]].concat()).unwrap_err();
+        assert!(newer.detail.contains("format 2") && newer.detail.contains("update"), "{newer}");
+        for damaged in [&[][..], &bytes[..1], &bytes[..20], &[bytes.as_slice(), &[0]].concat()] {
+            assert!(stored(damaged).unwrap_err().detail.contains("does not decode"));
+        }
+    }
 }

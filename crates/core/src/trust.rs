@@ -104,7 +104,8 @@ pub(crate) fn lock(checks: &[Check]) -> Lock {
 /// Everything that must hold for the lock of a conversation.
 pub(crate) fn checks<R: Read + ?Sized>(reader: &R, info: &Info) -> Result<Vec<Check>, VaultError> {
     let mut checks = Vec::new();
-    let mut check = |holds: bool, yes: String, no: String| checks.push(Check { what: if holds { yes } else { no }, holds });
+    let mut check =
+        |holds: bool, yes: String, no: String| checks.push(Check { what: if holds { yes } else { no }, holds });
     let own = reader.me()?.map(|me| me.account);
     let accounts = others(reader, info)?;
     let policy = reader.policy()?;
@@ -167,13 +168,20 @@ fn person<R: Read + ?Sized>(
     };
     let who = state.handle();
     let (length, _) = state.head();
-    check(true, format!("{who}: each of the {length} entries of their account log is signed by keys of theirs."), String::new());
+    check(
+        true,
+        format!("{who}: each of the {length} entries of their account log is signed by keys of theirs."),
+        String::new(),
+    );
     let checked = contact.checked;
     let proven = checked.is_some_and(|checked| checked.length >= length as u64);
     check(
         proven,
         checked.map_or_else(String::new, |checked| {
-            format!("{who}: the directory proved that this is their whole log, in its state of {} records.", checked.size)
+            format!(
+                "{who}: the directory proved that this is their whole log, in its state of {} records.",
+                checked.size
+            )
         }),
         format!("{who}: the directory has not proved yet that this is their account log."),
     );
@@ -234,7 +242,8 @@ impl Core {
                 ScannedCode::Match => true,
                 ScannedCode::Mismatch => false,
                 ScannedCode::Unreadable => {
-                    let what = "that is neither a safety number (60 digits) nor the text of its code; nothing was compared";
+                    let what =
+                        "that is neither a safety number (60 digits) nor the text of its code; nothing was compared";
                     return Ok(Err(CommandError::Invalid(what.into())));
                 }
             }

@@ -86,6 +86,14 @@ pub trait VaultRead {
     /// # Errors
     /// When the store cannot be read.
     fn range(&self, table: Table, low: &[u8], high: &[u8], order: Order, limit: usize) -> Result<Vec<Row>, VaultError>;
+
+    /// How many rows there are with `low <= key < high` (`high` empty: no upper bound).
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn count(&self, table: Table, low: &[u8], high: &[u8]) -> Result<u64, VaultError> {
+        Ok(self.range(table, low, high, Order::Ascending, usize::MAX)?.len() as u64)
+    }
 }
 
 /// One write: the value to store, or `None` to delete.

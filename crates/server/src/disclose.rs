@@ -2,22 +2,22 @@
 //! could not, because it does not have it.
 
 use std::fmt::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use stonechat_wire::{
-    AccountId, DeviceId, Handle, Lane, LogBody, LogEntry, LogSignature, Seq, Signer, Timestamp, decode,
-};
+use stonechat_wire::limits::{CONVERSATION_TTL_SECS, ENVELOPE_TTL_SECS};
+use stonechat_wire::{AccountId, DeviceId, Handle, Lane, LogBody, LogEntry, LogSignature, Signer, decode};
 
 use crate::directory::said_of;
-use crate::services::{InboxConfig, drawn, keys, quota_days};
-use crate::store::{Entry as Stored, Key, KeyedLog, StoreError};
+use crate::services::{InboxConfig, QUOTA_TTL_SECS, drawn, keys};
+use crate::store::{Entry as Stored, Key, SqliteLog, StoreError, Whole};
 
-/// Everything that a store holds about an account.
+/// Everything that a store holds about an account, also what is due and not deleted yet.
 #[derive(Debug, Serialize)]
 pub struct Disclosure {
     /// The handle, with its sign.
     pub handle: String,
+    /// Where it says whose the handle is.
+    pub handle_record: Place,
     /// The account's id, hex.
     pub account: String,
     /// The account log, entry by entry.
@@ -29,15 +29,33 @@ pub struct Disclosure {
     /// What the directory says of the account and its handle. The log head is public to whoever asks for the account; the
     /// rest of the public directory names nobody: positions in it come from a secret of the server.
     pub directory: Vec<DisclosedVersion>,
-    /// Tokens drawn, by day (days since 1970-01-01). Not what they were spent on: that cannot be told.
-    pub tokens_drawn: Vec<DisclosedQuota>,
+    /// Draws of tokens. Not what they were spent on: that cannot be told.
+    pub tokens_drawn: Vec<DisclosedDraw>,
+    /// What the numbers beside the records let one work out.
+    pub may_be_inferred: &'static [&'static str],
     /// What is not above, and why.
     pub not_held: &'static [&'static str],
+}
+
+/// What the database keeps beside a record's bytes.
+#[derive(Debug, Clone, Serialize)]
+pub struct Place {
+    /// Its number in its log. Numbers are not used again.
+    pub seq: u64,
+    /// Its row among everything that the server ever stored, for anybody: rows are numbered in order of arrival.
+    pub row: u64,
+    /// When it is deleted, in milliseconds since 1970-01-01. `None` stays.
+    pub expires_at_millis: Option<u64>,
+    /// When it was stored, worked out from that.
+    pub stored_at_millis: Option<u64>,
 }
 
 /// One entry of an account log.
 #[derive(Debug, Serialize)]
 pub struct DisclosedEntry {
+    /// Where it lies.
+    #[serde(flatten)]
+    pub place: Place,
     /// What it says.
     pub says: &'static str,
     /// Every field of it, by name. Bytes in hex.
@@ -68,6 +86,27 @@ pub struct DisclosedInbox {
     pub contact_capability_hashes: Vec<String>,
     /// Whether strangers may write.
     pub strangers: bool,
+    /// The records that say so: the last counts.
+    pub records: DisclosedLog,
+}
+
+/// Records under one name, and how many there ever were.
+#[derive(Debug, Serialize)]
+pub struct DisclosedLog {
+    /// The last number that was given: so many were ever stored.
+    pub last_seq: u64,
+    /// Those that are still there.
+    pub records: Vec<DisclosedRecord>,
+}
+
+/// A record.
+#[derive(Debug, Serialize)]
+pub struct DisclosedRecord {
+    /// Where it lies.
+    #[serde(flatten)]
+    pub place: Place,
+    /// What is stored, hex.
+    pub bytes: String,
 }
 
 /// What lies on the server for a device.
@@ -75,40 +114,41 @@ pub struct DisclosedInbox {
 pub struct DisclosedDevice {
     /// The device's id, hex.
     pub device: String,
-    /// Key packages that nobody took yet, hex.
-    pub key_packages: Vec<String>,
-    /// The key package of last resort, hex.
-    pub last_resort: Option<String>,
-    /// Sealed envelopes that the device has not fetched.
-    pub envelopes: Vec<DisclosedEnvelope>,
+    /// Key packages that nobody took yet: public keys.
+    pub key_packages: DisclosedLog,
+    /// The key package of last resort.
+    pub last_resort: DisclosedLog,
+    /// Sealed envelopes from contacts that the device has not fetched: ciphertext. No sender is stored with them.
+    pub envelopes_from_contacts: DisclosedLog,
+    /// The same from strangers.
+    pub envelopes_from_strangers: DisclosedLog,
 }
 
-/// A sealed envelope.
+/// A draw of tokens.
 #[derive(Debug, Serialize)]
-pub struct DisclosedEnvelope {
-    /// `contacts` or `strangers`.
-    pub lane: &'static str,
-    /// Its number there.
-    pub seq: u64,
-    /// HPKE ciphertext, hex. Only the device can open it. No sender is stored with it.
-    pub sealed: String,
-}
-
-/// Tokens drawn on a day.
-#[derive(Debug, Serialize)]
-pub struct DisclosedQuota {
+pub struct DisclosedDraw {
     /// Days since 1970-01-01.
     pub day: u64,
-    /// How many.
-    pub tokens: u32,
+    /// Where it lies; `stored_at_millis` is when the tokens were drawn.
+    #[serde(flatten)]
+    pub place: Place,
+    /// How many were drawn on that day up to and with this draw.
+    pub tokens_so_far: u32,
 }
+
+/// What can be worked out from what is stored, though no record says it.
+const MAY_BE_INFERRED: &[&str] = &[
+    "Times of use: `stored_at_millis` says when somebody wrote to this account, when one of its devices published key packages, and when one drew tokens. At the last two, a device of this account was connected.",
+    "Counts: `last_seq` says how many records there ever were. Key packages that are missing were taken, nearly always by somebody who began or extended a conversation with this account; envelopes that are missing were fetched, or have expired.",
+    "Neighbours: rows are numbered in order of arrival, over everything that the server stores for anybody. A token that was spent and a conversation that was begun in the rows just before an envelope suggest that this conversation was opened with this account, and tokens drawn by another account shortly before suggest by whom. These are guesses: the more people use the server at one time, the worse. Rows of others are not printed here.",
+];
 
 /// What no record of a server says.
 const NOT_HELD: &[&str] = &[
     "No conversations: conversation logs lie under random ids, and no record links one to an account.",
     "No contacts: who wrote to this account, or whom it wrote to, is not stored. Envelopes carry no sender.",
     "No messages, names of groups or names of devices in readable form: they exist as ciphertext only, and its keys are on the devices.",
-    "No addresses and no times of use: the server stores neither where nor when the account connected.",
+    "No addresses, and no record of connections: the server does not store where from or when the account connected. Some times of use follow from the times of records, as said above.",
     "No use of tokens: a spent token cannot be linked to the account that drew it.",
 ];
 
@@ -116,27 +156,27 @@ const NOT_HELD: &[&str] = &[
 ///
 /// # Errors
 /// When the store cannot be read.
-pub async fn disclose<S: KeyedLog>(store: &S, handle: &Handle) -> Result<Option<Disclosure>, StoreError> {
-    let now = Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64);
-    let Some(holder) = store.last(&keys::handle(handle), now).await? else { return Ok(None) };
+pub async fn disclose(store: &SqliteLog, handle: &Handle) -> Result<Option<Disclosure>, StoreError> {
+    let Some((row, holder)) = store.whole(&keys::handle(handle)).await?.records.pop() else { return Ok(None) };
     let Ok(account) = holder.bytes.as_slice().try_into().map(AccountId) else { return Ok(None) };
 
     let (mut account_log, mut ids) = (Vec::new(), Vec::new());
-    for stored in all(store, &keys::account(&account), now).await? {
-        account_log.push(entry(&stored, &mut ids));
+    for (row, stored) in &store.whole(&keys::account(&account)).await?.records {
+        account_log.push(entry(*row, stored, &mut ids));
     }
-    let config = match store.last(&keys::inbox_config(&account), now).await? {
-        Some(stored) => decode(&stored.bytes).unwrap_or_default(),
-        None => InboxConfig::default(),
-    };
+    let config = store.whole(&keys::inbox_config(&account)).await?;
+    let last = config.records.last().and_then(|(_, stored)| decode::<InboxConfig>(&stored.bytes).ok());
+    let InboxConfig { contacts, strangers } = last.unwrap_or_default();
     let mut devices = Vec::new();
     for id in ids {
-        devices.push(device(store, &account, &id, now).await?);
+        devices.push(device(store, &account, &id).await?);
     }
     let mut tokens_drawn = Vec::new();
-    for day in quota_days(now) {
-        if let Some(stored) = store.last(&keys::quota(&account, day), now).await? {
-            tokens_drawn.push(DisclosedQuota { day, tokens: drawn(&stored.bytes) });
+    for key in store.keys(keys::quotas(&account).as_bytes(), QUOTA_DAYS_MAX).await? {
+        let day = key.as_bytes().last_chunk().map_or(0, |day| u64::from_be_bytes(*day));
+        for (row, stored) in &store.whole(&key).await?.records {
+            let place = place(*row, stored, Some(QUOTA_TTL_SECS));
+            tokens_drawn.push(DisclosedDraw { day, place, tokens_so_far: drawn(&stored.bytes) });
         }
     }
     let said = said_of(store, &account, handle).await?;
@@ -146,58 +186,54 @@ pub async fn disclose<S: KeyedLog>(store: &S, handle: &Handle) -> Result<Option<
         .collect();
     Ok(Some(Disclosure {
         handle: handle.to_string(),
+        handle_record: place(row, &holder, None),
         account: account.to_string(),
         account_log,
         inbox: DisclosedInbox {
-            contact_capability_hashes: config.contacts.iter().map(ToString::to_string).collect(),
-            strangers: config.strangers,
+            contact_capability_hashes: contacts.iter().map(ToString::to_string).collect(),
+            strangers,
+            records: records(&config, None),
         },
         devices,
         directory,
         tokens_drawn,
+        may_be_inferred: MAY_BE_INFERRED,
         not_held: NOT_HELD,
     }))
 }
 
-async fn device<S: KeyedLog>(
-    store: &S,
-    account: &AccountId,
-    id: &DeviceId,
-    now: Timestamp,
-) -> Result<DisclosedDevice, StoreError> {
-    let key_packages = all(store, &keys::key_packages(account, id), now).await?;
-    let last_resort = store.last(&keys::last_resort(account, id), now).await?;
-    let mut envelopes = Vec::new();
-    for (lane, name) in [(Lane::Contacts, "contacts"), (Lane::Strangers, "strangers")] {
-        for stored in all(store, &keys::inbox(account, id, lane), now).await? {
-            envelopes.push(DisclosedEnvelope { lane: name, seq: stored.seq.0, sealed: hex::encode(&stored.bytes) });
-        }
-    }
+async fn device(store: &SqliteLog, account: &AccountId, id: &DeviceId) -> Result<DisclosedDevice, StoreError> {
+    let log = async |key: Key, ttl_secs| Ok::<_, StoreError>(records(&store.whole(&key).await?, ttl_secs));
     Ok(DisclosedDevice {
         device: id.to_string(),
-        key_packages: key_packages.iter().map(|stored| hex::encode(&stored.bytes)).collect(),
-        last_resort: last_resort.map(|stored| hex::encode(&stored.bytes)),
-        envelopes,
+        key_packages: log(keys::key_packages(account, id), Some(CONVERSATION_TTL_SECS)).await?,
+        last_resort: log(keys::last_resort(account, id), None).await?,
+        envelopes_from_contacts: log(keys::inbox(account, id, Lane::Contacts), Some(ENVELOPE_TTL_SECS)).await?,
+        envelopes_from_strangers: log(keys::inbox(account, id, Lane::Strangers), Some(ENVELOPE_TTL_SECS)).await?,
     })
 }
 
-async fn all<S: KeyedLog>(store: &S, key: &Key, now: Timestamp) -> Result<Vec<Stored>, StoreError> {
-    let mut entries: Vec<Stored> = Vec::new();
-    loop {
-        let page =
-            store.read(key, entries.last().map_or(Seq(0), |entry| entry.seq), READ_ENTRIES, usize::MAX, now).await?;
-        if page.is_empty() {
-            return Ok(entries);
-        }
-        entries.extend(page);
-    }
+fn records(log: &Whole, ttl_secs: Option<u64>) -> DisclosedLog {
+    let records = log.records.iter().map(|(row, stored)| DisclosedRecord {
+        place: place(*row, stored, ttl_secs),
+        bytes: hex::encode(&stored.bytes),
+    });
+    DisclosedLog { records: records.collect(), last_seq: log.last.map_or(0, |last| last.0) }
 }
 
-fn entry(stored: &Stored, devices: &mut Vec<DeviceId>) -> DisclosedEntry {
+/// `ttl_secs`: how long such records are kept, always.
+fn place(row: u64, stored: &Stored, ttl_secs: Option<u64>) -> Place {
+    let expires_at_millis = stored.expires_at.map(|at| at.0);
+    let stored_at_millis = expires_at_millis.zip(ttl_secs).map(|(at, secs)| at.saturating_sub(secs * 1_000));
+    Place { seq: stored.seq.0, row, expires_at_millis, stored_at_millis }
+}
+
+fn entry(row: u64, stored: &Stored, devices: &mut Vec<DeviceId>) -> DisclosedEntry {
+    let place = place(row, stored, None);
     let bytes = hex::encode(&stored.bytes);
     let decoded = decode::<LogEntry>(&stored.bytes).ok().and_then(|entry| Some((decode(&entry.body).ok()?, entry)));
     let Some((body, entry)) = decoded else {
-        return DisclosedEntry { says: "unreadable", fields: Vec::new(), signatures: Vec::new(), bytes };
+        return DisclosedEntry { place, says: "unreadable", fields: Vec::new(), signatures: Vec::new(), bytes };
     };
     let (says, fields) = match body {
         LogBody::Genesis { handle, device, recovery, at } => {
@@ -241,7 +277,7 @@ fn entry(stored: &Stored, devices: &mut Vec<DeviceId>) -> DisclosedEntry {
         }
     };
     let signatures = entry.signatures.iter().map(|LogSignature { by, signature }| (signer(by), hex::encode(signature)));
-    DisclosedEntry { says, fields, signatures: signatures.collect(), bytes }
+    DisclosedEntry { place, says, fields, signatures: signatures.collect(), bytes }
 }
 
 fn signer(by: &Signer) -> String {
@@ -261,9 +297,13 @@ impl Disclosure {
 
     fn write_text(&self, out: &mut String, raw: bool) -> std::fmt::Result {
         writeln!(out, "Everything that this server holds about {}\n", self.handle)?;
-        writeln!(out, "account {}\n", self.account)?;
+        writeln!(
+            out,
+            "Times are in milliseconds since 1970-01-01. Rows are numbered in order of arrival, for everybody.\n"
+        )?;
+        writeln!(out, "account {}, said by {}\n", self.account, self.handle_record)?;
         for (index, entry) in self.account_log.iter().enumerate() {
-            writeln!(out, "account log, entry {index}: {}", entry.says)?;
+            writeln!(out, "account log, entry {index}: {}; {}", entry.says, entry.place)?;
             for (name, value) in &entry.fields {
                 writeln!(out, "  {name}: {value}")?;
             }
@@ -281,24 +321,25 @@ impl Disclosure {
             let DisclosedVersion { label, version, epoch, value } = version;
             writeln!(out, "  directory: {label}, version {version}, published in epoch {epoch}: {value}")?;
         }
+        self.inbox.records.write_text(out, "settings", raw)?;
         for device in &self.devices {
             writeln!(out, "\ndevice {}", device.device)?;
-            writeln!(out, "  {} key packages that nobody took yet", device.key_packages.len())?;
-            for package in &device.key_packages {
-                write_bytes(out, "key package", package, raw)?;
-            }
-            if let Some(package) = &device.last_resort {
-                write_bytes(out, "key package of last resort", package, raw)?;
-            }
-            writeln!(out, "  {} sealed envelopes that it has not fetched", device.envelopes.len())?;
-            for envelope in &device.envelopes {
-                let name = format!("envelope {} from {}", envelope.seq, envelope.lane);
-                write_bytes(out, &name, &envelope.sealed, raw)?;
-            }
+            device.key_packages.write_text(out, "key packages that nobody took yet", raw)?;
+            device.last_resort.write_text(out, "key packages of last resort", raw)?;
+            device.envelopes_from_contacts.write_text(out, "sealed envelopes from contacts, not fetched", raw)?;
+            device.envelopes_from_strangers.write_text(out, "sealed envelopes from strangers, not fetched", raw)?;
         }
-        writeln!(out)?;
-        for quota in &self.tokens_drawn {
-            writeln!(out, "tokens drawn on day {} since 1970-01-01: {}", quota.day, quota.tokens)?;
+        writeln!(out, "\n{} draws of tokens", self.tokens_drawn.len())?;
+        for draw in &self.tokens_drawn {
+            writeln!(
+                out,
+                "  {} drawn so far on day {} since 1970-01-01; {}",
+                draw.tokens_so_far, draw.day, draw.place
+            )?;
+        }
+        writeln!(out, "\nWhat follows from these numbers, though no record says it:")?;
+        for sentence in self.may_be_inferred {
+            writeln!(out, "  {sentence}")?;
         }
         writeln!(out, "\nWhat the server does not hold, and so cannot hand over:")?;
         for sentence in self.not_held {
@@ -308,12 +349,32 @@ impl Disclosure {
     }
 }
 
-fn write_bytes(out: &mut String, name: &str, hex: &str, raw: bool) -> std::fmt::Result {
-    write!(out, "    {name}, {} bytes", hex.len() / 2)?;
-    if raw {
-        write!(out, ": {hex}")?;
+impl DisclosedLog {
+    fn write_text(&self, out: &mut String, name: &str, raw: bool) -> std::fmt::Result {
+        writeln!(out, "  {} {name}; {} were ever stored", self.records.len(), self.last_seq)?;
+        for DisclosedRecord { place, bytes } in &self.records {
+            write!(out, "    {} bytes; {place}", bytes.len() / 2)?;
+            if raw {
+                write!(out, ": {bytes}")?;
+            }
+            writeln!(out)?;
+        }
+        Ok(())
     }
-    writeln!(out)
 }
 
-const READ_ENTRIES: usize = 256;
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "number {}, row {}", self.seq, self.row)?;
+        if let Some(at) = self.stored_at_millis {
+            write!(f, ", stored at {at}")?;
+        }
+        match self.expires_at_millis {
+            Some(at) => write!(f, ", until {at}"),
+            None => write!(f, ", kept"),
+        }
+    }
+}
+
+/// More than are kept: two days, and what expiry has not come to yet.
+const QUOTA_DAYS_MAX: usize = 400;

@@ -11,7 +11,8 @@ use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -30,6 +31,7 @@ use crate::directory_http;
 use crate::metrics::Metrics;
 use crate::services::{Services, keys};
 use crate::store::KeyedLog;
+use crate::web::{self, Hardening};
 
 /// Bounds of a connection, from the configuration.
 pub(crate) struct Limits {
@@ -98,7 +100,7 @@ async fn accept<S: KeyedLog>(
     tls: Option<TlsAcceptor>,
     connections_max: usize,
 ) {
-    let router = router(Arc::clone(app));
+    let router = router(Arc::clone(app), Hardening { tls: tls.is_some() });
     // Connections that have not become WebSockets. They live for seconds; beyond this many, new ones wait in the kernel.
     let lobby = Arc::new(Semaphore::new(connections_max.max(LOBBY_MIN)));
     loop {
@@ -158,13 +160,14 @@ async fn http<S: KeyedLog>(app: &App<S>, stream: impl AsyncRead + AsyncWrite + U
     }
 }
 
-fn router<S: KeyedLog>(app: Arc<App<S>>) -> Router {
+fn router<S: KeyedLog>(app: Arc<App<S>>, hardening: Hardening) -> Router {
     Router::new()
-        .route("/", get(|| async { Html(HOME) }))
         .route("/healthz", get(healthz::<S>))
         .route("/metrics", get(metrics::<S>))
         .route("/v1/ws", get(websocket::<S>))
         .merge(directory_http::routes())
+        .merge(web::routes(web::FILES))
+        .layer(middleware::from_fn_with_state(hardening, web::harden))
         .with_state(app)
 }
 
@@ -267,11 +270,6 @@ async fn publish<S: KeyedLog>(app: Arc<App<S>>) {
         tracing::warn!(%error, "cannot give up the directory's lease; another server waits for its end");
     }
 }
-
-const HOME: &str = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Stonechat</title>\n<h1>Stonechat</h1>\n\
-<p>This is a Stonechat server. It delivers end-to-end encrypted messages and cannot read them.</p>\n\
-<p>To use it, give its address to the app: <code>stonechat signup @you --server ADDRESS</code></p>\n</html>\n";
-
 /// What tungstenite allocates for each connection while nothing arrives.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// Frames smaller than this are gathered until the flush.

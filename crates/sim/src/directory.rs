@@ -64,7 +64,8 @@ impl Witnesses {
             let mut line = note.cosign(name, key, now.0 / 1_000);
             if self.forged {
                 // Under the right key's id, so that only the signature gives it away.
-                line.id = VerifierKey::new(name, KeyKind::Witness, right.verifying_key().to_bytes()).map_or(line.id, |k| k.id());
+                line.id = VerifierKey::new(name, KeyKind::Witness, right.verifying_key().to_bytes())
+                    .map_or(line.id, |k| k.id());
             }
             note.add(line);
         }
@@ -97,7 +98,12 @@ impl Shadow {
     ///
     /// # Panics
     /// When the memory log waits, which is a bug.
-    pub fn plant(&self, now: Timestamp, rng: &mut ChaCha20Rng, genesis: stonechat_wire::LogEntry) -> Result<(), Failure> {
+    pub fn plant(
+        &self,
+        now: Timestamp,
+        rng: &mut ChaCha20Rng,
+        genesis: stonechat_wire::LogEntry,
+    ) -> Result<(), Failure> {
         let mut session = Session::new("sim".into(), rng);
         let request = Request::CreateAccount { genesis };
         let done = self.services.handle(&mut session, now, rng, request).now_or_never();

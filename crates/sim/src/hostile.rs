@@ -29,6 +29,8 @@ pub enum Kind {
     WrongCapability,
     /// A member posts its entries again and again.
     Repeat,
+    /// A member posts commits that MLS accepts and the rules do not: see [`crate::craft`].
+    Craft,
 }
 
 /// Misbehaviour, now and then.
@@ -89,7 +91,7 @@ impl Tamper {
                 let time = entries.last().map_or(stonechat_wire::Timestamp(0), |e| e.time);
                 entries.push(Entry { seq, time, kind: EntryKind::Application, blob: noise(300, rng) });
             }
-            Kind::Reorder | Kind::GarbageCommit | Kind::WrongCapability | Kind::Repeat => self.times -= 1,
+            Kind::Reorder | Kind::GarbageCommit | Kind::WrongCapability | Kind::Repeat | Kind::Craft => self.times -= 1,
         }
         page.entries = List::new(entries).unwrap_or_default();
     }

@@ -11,6 +11,7 @@ use stonechat_core::content::Body;
 use stonechat_core::{Command, Event, Message, Outcome, Status, Target, query};
 use stonechat_wire::ConversationId;
 
+use crate::craft::{BREACHES, GHOST, STOLEN_NAME};
 use crate::hostile::{Kind, Tamper};
 use crate::world::{Faults, World};
 
@@ -27,7 +28,7 @@ impl std::fmt::Display for Violation {
 impl std::error::Error for Violation {}
 
 /// What a run did.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
     /// Messages that were asked to be sent.
     pub sent: usize,
@@ -37,6 +38,13 @@ pub struct Report {
     pub steps: u64,
     /// Things that were refused.
     pub refused: usize,
+    /// Commits that broke a rule.
+    pub breaches: usize,
+    /// Conversations in which a lying server showed one client another order, or less, and nobody could notice: what it does
+    /// to the last entries before a commit is compared by no later message (docs/threat-model.md).
+    pub unnoticed: usize,
+    /// Over all frames, see [`World::digest`].
+    pub digest: [u8; 32],
 }
 
 const NAMES: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
@@ -70,25 +78,33 @@ pub fn run(seed: u64, steps: usize) -> Result<Report, Violation> {
         13 => Some(Kind::Truncate),
         14 => Some(Kind::Corrupt),
         15 => Some(Kind::Invent),
-        16 | 17 => Some(Kind::GarbageCommit),
+        16 => Some(Kind::GarbageCommit),
+        17 => Some(Kind::Craft),
         18 => Some(Kind::WrongCapability),
         19 => Some(Kind::Repeat),
         _ => None,
     };
-    let by_member = matches!(hostile, Some(Kind::GarbageCommit | Kind::WrongCapability | Kind::Repeat));
+    let by_member = matches!(hostile, Some(Kind::GarbageCommit | Kind::WrongCapability | Kind::Repeat | Kind::Craft));
     let faults = Faults { break_per_mille: 15, crash_per_mille: 6, delay_ms_max: 300 };
     run.world.faults = if hostile.is_none() { faults } else { Faults { delay_ms_max: 300, ..Faults::NONE } };
+    let mut lied_to = None;
     if let Some(kind) = hostile {
         let victim = run.world.below(people);
         let tamper = Tamper { kind, victim, per_mille: if by_member { 400 } else { 60 }, times: 0 };
         if by_member {
             run.world.clients[victim].tamper = Some(tamper);
         } else {
+            lied_to = Some(victim);
             run.world.hostile_server = Some(tamper);
         }
     }
+    let crafter =
+        if hostile == Some(Kind::Craft) { run.world.clients.iter().position(|c| c.tamper.is_some()) } else { None };
     for _ in 0..steps {
         run.act();
+        if let Some(crafter) = crafter {
+            run.break_a_rule(crafter);
+        }
         let pause = run.world.below(1_500) as u64;
         run.world.run_ms(pause);
         run.note_memberships();
@@ -108,8 +124,8 @@ pub fn run(seed: u64, steps: usize) -> Result<Report, Violation> {
     }
     run.report.steps = run.world.clients.iter().map(|client| client.steps).sum();
     run.report.refused = run.refusals();
-    let server_lied = hostile.is_some() && !by_member;
-    run.check(server_lied, villain).map_err(|violation| Violation(format!("{violation}\n{}", run.told())))?;
+    run.report.digest = run.world.digest();
+    run.check(lied_to, villain).map_err(|violation| Violation(format!("{violation}\n{}", run.told())))?;
     Ok(run.report)
 }
 
@@ -175,6 +191,18 @@ impl Run {
         }
     }
 
+    /// Now and then: in some conversation of theirs, in some way.
+    fn break_a_rule(&mut self, who: usize) {
+        let mine = query::conversations(&self.world.clients[who].vault).unwrap_or_default();
+        let mine: Vec<_> = mine.into_iter().filter(|c| c.active).map(|c| c.id).collect();
+        if mine.is_empty() || !self.world.chance(300) {
+            return;
+        }
+        let id = mine[self.world.below(mine.len())];
+        let breach = BREACHES[self.world.below(BREACHES.len())];
+        self.report.breaches += usize::from(self.world.breach(who, id, breach));
+    }
+
     fn text(&mut self, who: usize) -> String {
         let text = format!("message {} of {}", self.texts.len(), NAMES[who]);
         self.texts.insert(text.clone(), who);
@@ -233,8 +261,9 @@ impl Run {
             .count()
     }
 
-    /// `server_lied`: what it hid may be missing, but then it was noticed. `villain`: a member who cheated may lose.
-    fn check(&mut self, server_lied: bool, villain: Option<usize>) -> Result<(), Violation> {
+    /// `lied_to`: what the server hid from them may be missing, and is noticed as far as that is possible. `villain`: a member
+    /// who cheated may lose.
+    fn check(&mut self, lied_to: Option<usize>, villain: Option<usize>) -> Result<(), Violation> {
         let wrong = |what: String| Err(Violation(what));
         let mut conversations: BTreeSet<ConversationId> = BTreeSet::new();
         for client in &self.world.clients {
@@ -272,10 +301,39 @@ impl Run {
                 }
                 self.report.read += transcript.iter().filter(|message| message.status == Status::Received).count();
             }
-            if server_lied && self.refusals() > 0 {
+            if lied_to.is_some() && self.refusals() > 0 {
                 continue;
             }
+            if lied_to.is_some() && self.same_transcript(&id, &transcripts, villain).is_err() {
+                self.report.unnoticed += 1;
+                transcripts.retain(|(who, ..)| Some(*who) != lied_to);
+            }
             self.same_transcript(&id, &transcripts, villain)?;
+            self.same_members(&id, villain)?;
+        }
+        Ok(())
+    }
+
+    /// Whoever is in a conversation and honest says the same about it, and nothing that only a breach could have made so.
+    fn same_members(&self, id: &ConversationId, villain: Option<usize>) -> Result<(), Violation> {
+        let mut said: Option<(usize, String)> = None;
+        for who in (0..self.world.clients.len()).filter(|who| Some(*who) != villain) {
+            let conversation = query::conversation(&self.world.clients[who].vault, id).ok().flatten();
+            let Some(conversation) = conversation.filter(|c| c.active && c.is_group) else { continue };
+            let mut members: Vec<_> =
+                conversation.members.iter().map(|m| format!("{} {:?}", m.handle, m.role)).collect();
+            members.sort_unstable();
+            let says = format!("{:?} {members:?}", conversation.title);
+            if says.contains(GHOST) || says.contains(STOLEN_NAME) {
+                return Err(Violation(format!("{} follows a breach: {id} is {says}", NAMES[who])));
+            }
+            match &said {
+                Some((other, said)) if *said != says => {
+                    let names = (NAMES[who], NAMES[*other]);
+                    return Err(Violation(format!("{names:?} disagree about {id}:\n  {says}\n  {said}")));
+                }
+                _ => said = Some((who, says)),
+            }
         }
         Ok(())
     }

@@ -8,19 +8,28 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use futures_util::FutureExt as _;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
+use sha2::{Digest as _, Sha256};
 use stonechat_core::vault::MemoryVault;
 use stonechat_core::{Command, CommandError, CommandId, Core, Effect, Event, Input, Link, Outcome, query, sign_up};
 use stonechat_server::services::{Services, Session};
 use stonechat_server::store::MemoryLog;
 use stonechat_wire::{
-    ClientFrame, ConversationId, ErrorCode, Failure, Handle, Hello, PROTOCOL_VERSION, Request, ServerFrame, Timestamp, decode, encode,
+    ClientFrame, ConversationId, ErrorCode, Failure, Handle, Hello, HelloReply, PROTOCOL_VERSION, Reply, Request,
+    ServerFrame, Timestamp, decode, encode,
 };
 
+use crate::craft::{Breach, Crafter};
 use crate::directory::{self, Shadow, Swap, Witnesses};
 use crate::hostile::Tamper;
 
-/// When every run starts: within the validity of key packages that the MLS library checks against the real clock.
+/// How soon a client dials again, before the network's own delay.
 const RECONNECT_MS: u64 = 400;
+/// Runs start in the hundred days after this moment, each at its own: no real clock is asked.
+const START: Timestamp = Timestamp(1_760_000_000_000);
+const START_SPREAD_MS: u64 = 100 * 24 * 3_600 * 1_000;
+
+/// Of requests that a client's core knows nothing of.
+const BREACH_ID: u32 = 1 << 30;
 
 /// How long the directory collects changes before it publishes them.
 const PUBLISH_MS: u64 = 300;
@@ -63,6 +72,10 @@ pub struct Client {
     pub left: BTreeSet<ConversationId>,
     /// What it does to its own frames, if it is hostile.
     pub tamper: Option<Tamper>,
+    /// What it breaks the rules with, if it is hostile.
+    crafter: Crafter,
+    /// How the server answered its breaches.
+    pub breaches: Vec<Result<Reply, Failure>>,
 }
 
 struct Connection {
@@ -134,6 +147,7 @@ pub struct World {
     order: u64,
     connections: u64,
     commands: u64,
+    frames: Sha256,
 }
 
 impl World {
@@ -159,13 +173,12 @@ impl World {
         rng.fill_bytes(&mut token_seed);
         rng.fill_bytes(&mut directory_seed);
         let witnesses = Witnesses::new(&mut rng);
-        // Key packages carry a lifetime that the MLS library compares with the real clock.
-        let start = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis());
+        let now = START.plus_millis(rng.next_u64() % START_SPREAD_MS);
         let make = || directory::services(&token_seed, &directory_seed, &witnesses);
         let shadow = lying.then(|| Shadow { services: make(), mirrored: true, victim: None });
         let services = make();
         let mut world = Self {
-            now: Timestamp(u64::try_from(start).unwrap_or(0)),
+            now,
             rng,
             clients: Vec::new(),
             faults: Faults::NONE,
@@ -180,9 +193,24 @@ impl World {
             order: 0,
             connections: 0,
             commands: 0,
+            frames: Sha256::new(),
         };
         world.schedule(0, Happening::Heartbeat);
         world
+    }
+
+    /// A hash over every frame that was put on the network: when, between whom, its bytes. Two runs that agree in it are the
+    /// same run.
+    pub fn digest(&self) -> [u8; 32] {
+        self.frames.clone().finalize().into()
+    }
+
+    fn note_frame(&mut self, client: usize, link: Link, to_server: bool, bytes: &[u8]) {
+        let head = [self.now.0, client as u64, u64::from(link == Link::Device), to_server.into(), bytes.len() as u64];
+        for number in head {
+            self.frames.update(number.to_be_bytes());
+        }
+        self.frames.update(bytes);
     }
 
     /// The server's store, as an adversary would see it.
@@ -221,6 +249,8 @@ impl World {
             steps: 0,
             left: BTreeSet::new(),
             tamper: None,
+            crafter: Crafter::default(),
+            breaches: Vec::new(),
         });
         let client = self.clients.len() - 1;
         for link in [Link::Device, Link::Anonymous] {
@@ -248,6 +278,37 @@ impl World {
         let id = CommandId(self.commands);
         self.input(client, Input::Command { id, command });
         id
+    }
+
+    /// Has a client post a commit that breaks a rule. Returns whether there is one to post, and a connection for it.
+    pub fn breach(&mut self, client: usize, id: ConversationId, breach: Breach) -> bool {
+        let Client { vault, crafter, links, .. } = &mut self.clients[client];
+        if !links.contains_key(&Link::Anonymous) {
+            return false;
+        }
+        let Some(request) = crafter.breach(vault, &mut self.rng, self.now, id, breach) else { return false };
+        self.send_to_server(client, Link::Anonymous, &ClientFrame { id: BREACH_ID, request });
+        true
+    }
+
+    /// A connection of somebody who has no client of ours, and the server's greeting.
+    ///
+    /// # Panics
+    /// When the server does not speak its own version, which is a bug.
+    pub fn dial(&mut self) -> (Session, HelloReply) {
+        let session = Session::new("sim".into(), &mut self.rng);
+        let hello = Hello { version: PROTOCOL_VERSION };
+        let greeting = self.services.greet(&session, self.now, &hello).expect("the server's own version");
+        (session, greeting)
+    }
+
+    /// What the server answers on such a connection.
+    ///
+    /// # Panics
+    /// When the store in memory makes it wait, which is a bug.
+    pub fn ask(&mut self, session: &mut Session, request: Request) -> Result<Reply, Failure> {
+        let answer = self.services.handle(session, self.now, &mut self.rng, request).now_or_never();
+        answer.expect("the memory log completes at once")
     }
 
     /// Takes a client off the network for a while.
@@ -376,6 +437,8 @@ impl World {
     }
 
     fn send_to_client(&mut self, client: usize, link: Link, frame: &ServerFrame) {
+        let bytes = encode(frame);
+        self.note_frame(client, link, false, &bytes);
         let delay = self.delay();
         let broken = self.chance(self.faults.break_per_mille);
         let Some(connection) = self.clients[client].links.get_mut(&link) else { return };
@@ -385,12 +448,14 @@ impl World {
         let what = if broken {
             Happening::Broken { client, link, connection: number }
         } else {
-            Happening::ToClient { client, link, connection: number, bytes: encode(frame) }
+            Happening::ToClient { client, link, connection: number, bytes }
         };
         self.schedule_at(at, what);
     }
 
     fn send_to_server(&mut self, client: usize, link: Link, frame: &ClientFrame) {
+        let bytes = encode(frame);
+        self.note_frame(client, link, true, &bytes);
         let delay = self.delay();
         let broken = self.chance(self.faults.break_per_mille);
         let Some(connection) = self.clients[client].links.get_mut(&link) else { return };
@@ -400,7 +465,7 @@ impl World {
         let what = if broken {
             Happening::Broken { client, link, connection: number }
         } else {
-            Happening::ToServer { client, link, connection: number, bytes: encode(frame) }
+            Happening::ToServer { client, link, connection: number, bytes }
         };
         self.schedule_at(at, what);
     }
@@ -412,7 +477,8 @@ impl World {
         let Some(mut session) = self.clients[client].links.get_mut(&link).and_then(|c| c.session.take()) else {
             return;
         };
-        let (shadowed, changes) = (self.shadow.as_ref().is_some_and(|s| s.answers(client, &request)), changes(&request));
+        let (shadowed, changes) =
+            (self.shadow.as_ref().is_some_and(|s| s.answers(client, &request)), changes(&request));
         let asks_directory = directory::is_question(&request);
         if changes {
             self.mirror(&request);
@@ -428,6 +494,10 @@ impl World {
             .expect("the memory log completes at once");
         if let Some(state) = self.clients[client].links.get_mut(&link) {
             state.session = Some(session);
+        }
+        if id == BREACH_ID {
+            // Its client did not ask.
+            return self.clients[client].breaches.push(answer);
         }
         let frame = match answer {
             Ok(_) | Err(_) if asks_directory && self.directory_down => {
@@ -513,10 +583,10 @@ impl World {
     /// When the core fails, which is a bug that the seed shows.
     pub fn input(&mut self, client: usize, input: Input) {
         let this = &mut self.clients[client];
-        let shown = format!("{input:?}");
+        let kind = kind_of(&input);
         let step = match this.core.handle(&this.vault, &mut self.rng, self.now, input) {
             Ok(step) => step,
-            Err(error) => panic!("{} failed at {}: {error}", this.handle, shown.chars().take(200).collect::<String>()),
+            Err(error) => panic!("{} failed at {kind} after {} steps: {error}", this.handle, this.steps),
         };
         this.vault.commit(step.changes);
         this.steps += 1;
@@ -576,4 +646,20 @@ impl World {
 
 fn changes(request: &Request) -> bool {
     matches!(request, Request::CreateAccount { .. } | Request::ExtendAccount { .. })
+}
+
+/// For whoever reads a panic. Printing whole inputs would cost more than handling them.
+fn kind_of(input: &Input) -> String {
+    match input {
+        Input::Connected { link, .. } => format!("the opening of {link:?}"),
+        Input::Disconnected { link } => format!("the loss of {link:?}"),
+        Input::Frame { link, frame } => match frame {
+            ServerFrame::Reply(id, _) => format!("the answer to {id} on {link:?}"),
+            ServerFrame::Refused(id, failure) => format!("the refusal of {id} on {link:?}: {failure}"),
+            ServerFrame::Push(_) => format!("a push on {link:?}"),
+            ServerFrame::Hello(_) | ServerFrame::Closing(_) => format!("a greeting or goodbye on {link:?}"),
+        },
+        Input::Command { command, .. } => format!("{command:?}"),
+        Input::Tick => "a tick".to_owned(),
+    }
 }

@@ -5,7 +5,8 @@
 use ed25519_dalek::SigningKey;
 use stonechat_core::vault::MemoryVault;
 use stonechat_core::{
-    Alarm, AlarmKind, Command, CommandError, CommandId, Conversation, Event, Lock, Outcome, Target, query, sign_up, trust,
+    Alarm, AlarmKind, Command, CommandError, CommandId, Conversation, Event, Lock, Outcome, Target, query, sign_up,
+    trust,
 };
 use stonechat_directory::{Evidence, Verdict};
 use stonechat_sim::world::World;
@@ -56,7 +57,8 @@ fn alarms(world: &World, who: usize) -> Vec<Alarm> {
 fn alarm(world: &World, who: usize, kind: AlarmKind) -> Alarm {
     let all = alarms(world, who);
     let found = all.iter().find(|alarm| alarm.kind == kind);
-    let found = found.unwrap_or_else(|| panic!("no alarm of {kind:?}, but {all:?}\n{:?}", world.clients[who].events)).clone();
+    let found =
+        found.unwrap_or_else(|| panic!("no alarm of {kind:?}, but {all:?}\n{:?}", world.clients[who].events)).clone();
     let told = world.clients[who].events.iter().any(|event| matches!(event, Event::Alarm(told) if told.id == found.id));
     assert!(told, "an alarm is told");
     found

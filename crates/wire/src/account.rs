@@ -314,6 +314,16 @@ impl AccountLog {
     pub fn extends(&self, older: &AccountLog) -> bool {
         self.0.len() >= older.0.len() && self.0.iter().zip(older.0.iter()).all(|(a, b)| a.body == b.body)
     }
+
+    /// The handle in entry 0, if that entry is this account's: an account's id is the entry's hash, so nobody can put another
+    /// handle under it. No signature is looked at: this is for logs that [`AccountState::verify`] let in.
+    pub fn handle(&self, account: &AccountId) -> Option<Handle> {
+        let genesis = self.0.first().filter(|entry| entry.hash() == account.0)?;
+        match body(0, genesis) {
+            Ok(LogBody::Genesis { handle, .. }) => Some(handle),
+            _ => None,
+        }
+    }
 }
 
 fn body(index: usize, entry: &LogEntry) -> Result<LogBody, AccountLogError> {
@@ -378,6 +388,18 @@ mod tests {
 
     fn revoke(previous: &LogEntry, by: (Signer, &SigningKey), gone: DeviceId) -> LogEntry {
         LogEntry::sign(&LogBody::RevokeDevice { previous: previous.hash(), device: gone, at: Timestamp(3) }, &[by])
+    }
+
+    #[test]
+    fn a_handle_is_read_only_under_the_account_that_entry_0_makes() {
+        let (first, other) = (genesis(&device(1)), genesis(&device(2)));
+        let account = AccountId(first.hash());
+        assert_eq!(log(vec![first.clone()]).handle(&account), Some(Handle::parse("alice").unwrap()));
+        assert_eq!(log(vec![other]).handle(&account), None);
+        assert_eq!(log(vec![]).handle(&account), None);
+        let one = device(1);
+        let later = add(&first, (Signer::Device(one.keys.id), &one.secret), &device(2));
+        assert_eq!(log(vec![later.clone()]).handle(&AccountId(later.hash())), None, "not an entry 0");
     }
 
     #[test]

@@ -250,6 +250,56 @@ pub mod fixed {
     }
 }
 
+/// `#[cbor(with = "codec::detail", has_nil)]`: a short text for people, or nothing.
+pub mod detail {
+    use alloc::string::String;
+
+    use minicbor::decode::Error as DecodeFailure;
+    use minicbor::encode::{Error as EncodeFailure, Write};
+    use minicbor::{Decoder, Encoder};
+
+    use crate::limits::FAILURE_DETAIL_BYTES_MAX;
+
+    /// Writes as much of the text as the bound allows, in whole characters.
+    ///
+    /// # Errors
+    /// When the writer fails.
+    pub fn encode<C, W: Write>(
+        text: &Option<String>,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), EncodeFailure<W::Error>> {
+        match text {
+            Some(text) => e.str(&text[..text.floor_char_boundary(FAILURE_DETAIL_BYTES_MAX)])?.ok(),
+            None => e.null()?.ok(),
+        }
+    }
+
+    /// Reads a text within the bound.
+    ///
+    /// # Errors
+    /// When the next value is something else.
+    pub fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Option<String>, DecodeFailure> {
+        let at = d.position();
+        // Borrowed from the input: nothing is allocated before the length is known to be within bounds.
+        let text = d.str()?;
+        if text.len() > FAILURE_DETAIL_BYTES_MAX {
+            return Err(DecodeFailure::message("text too long").at(at));
+        }
+        Ok(Some(text.into()))
+    }
+
+    /// Nothing: the field is left out.
+    pub fn nil() -> Option<Option<String>> {
+        Some(None)
+    }
+
+    /// Whether the field is left out.
+    pub fn is_nil(text: &Option<String>) -> bool {
+        text.is_none()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

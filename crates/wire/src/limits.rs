@@ -3,6 +3,9 @@
 /// A frame: what one WebSocket binary message may hold, both ways.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 
+/// What a refusal says for a person, in bytes of UTF-8.
+pub const FAILURE_DETAIL_BYTES_MAX: usize = 256;
+
 /// A handle, in ASCII characters.
 pub const HANDLE_BYTES_MAX: usize = 15;
 

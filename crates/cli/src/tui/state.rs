@@ -9,7 +9,8 @@ mod keys;
 use std::collections::BTreeMap;
 
 use stonechat_client::{
-    Alarm, AlarmId, ContactRequest, Conversation, ConversationId, DeviceId, Handle, Me, Message, MessageId, Role, Target,
+    Alarm, AlarmId, ContactRequest, Conversation, ConversationId, DeviceId, Handle, Me, Message, MessageId, Role,
+    Target,
 };
 
 use super::editor::Editor;

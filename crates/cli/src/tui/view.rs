@@ -333,7 +333,10 @@ impl View<'_> {
         let previous = before.map(|m| (m, time::local(m.sent_at, &self.clock.zone)));
         let same_day = previous.as_ref().is_some_and(|(_, then)| then.date() == at.date());
         let near = |m: &Message| message.sent_at.0.abs_diff(m.sent_at.0) < GROUPED_WITHIN_MS;
-        let grouped = same_day && previous.as_ref().is_some_and(|(m, _)| m.sender == message.sender && near(m) && !matches!(m.body, Body::Notice(_)));
+        let grouped = same_day
+            && previous
+                .as_ref()
+                .is_some_and(|(m, _)| m.sender == message.sender && near(m) && !matches!(m.body, Body::Notice(_)));
         let mut lines = Vec::new();
         if !same_day {
             let day = format!(" {} ", day_name(at.date(), self.clock.today));
@@ -342,11 +345,8 @@ impl View<'_> {
             lines.push(Line::styled(format!("{}{day}{}", line.repeat(side), line.repeat(side)), self.dim()));
         }
         if let Body::Notice(notice) = &message.body {
-            let style = if notice.is_loud() {
-                self.tinted(Color::Red).add_modifier(Modifier::BOLD)
-            } else {
-                self.dim()
-            };
+            let style =
+                if notice.is_loud() { self.tinted(Color::Red).add_modifier(Modifier::BOLD) } else { self.dim() };
             if same_day {
                 lines.push(Line::default());
             }

@@ -1,6 +1,8 @@
 //! The program against a real server: what is typed, what is printed, how it ends.
 
+mod full_disk;
 mod support;
+mod tls;
 
 use std::net::TcpListener;
 use std::process::Stdio;

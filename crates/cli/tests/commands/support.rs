@@ -12,9 +12,14 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+#[path = "../../../server/tests/process/small_disk.rs"]
+mod small_disk;
+pub(crate) use small_disk::SmallDisk;
+
 /// A running `stonechatd`; stopped when dropped.
 pub(crate) struct Server {
     data: TempDir,
+    config: Option<PathBuf>,
     address: SocketAddr,
     child: Option<Child>,
 }
@@ -22,7 +27,17 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one on a port of its own.
     pub(crate) fn start() -> Self {
-        let mut server = Self { data: TempDir::new().unwrap(), address: "127.0.0.1:0".parse().unwrap(), child: None };
+        Self::start_if(None)
+    }
+
+    /// As [`Server::start`], with a configuration file that sets up TLS.
+    pub(crate) fn start_with(config: &Path) -> Self {
+        Self::start_if(Some(config.to_owned()))
+    }
+
+    fn start_if(config: Option<PathBuf>) -> Self {
+        let address = "127.0.0.1:0".parse().unwrap();
+        let mut server = Self { data: TempDir::new().unwrap(), config, address, child: None };
         server.run();
         server
     }
@@ -31,6 +46,9 @@ impl Server {
     pub(crate) fn run(&mut self) {
         let mut command = Command::new(stonechatd());
         command.arg("serve").arg("--data").arg(self.data.path()).arg("--listen").arg(self.address.to_string());
+        if let Some(config) = &self.config {
+            command.arg("--config").arg(config);
+        }
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -39,7 +57,7 @@ impl Server {
             .expect("stonechatd starts");
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = lines.next().expect("stonechatd says where it listens").unwrap();
-        let address = line.split_once("http://").expect("listening on http://…").1.trim();
+        let address = line.split_once("://").expect("listening on http://…").1.trim();
         self.address = address.parse().expect("an address");
         self.child = Some(child);
     }
@@ -53,7 +71,8 @@ impl Server {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.config.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// A home with an account.
@@ -89,15 +108,31 @@ fn stonechatd() -> PathBuf {
 /// A folder for an account.
 pub(crate) struct Home {
     dir: TempDir,
+    disk: Option<SmallDisk>,
+    authority: Option<PathBuf>,
 }
 
 impl Home {
     pub(crate) fn empty() -> Self {
-        Self { dir: TempDir::new().unwrap() }
+        Self { dir: TempDir::new().unwrap(), disk: None, authority: None }
+    }
+
+    /// One that lies on a small disk.
+    pub(crate) fn on(disk: SmallDisk) -> Self {
+        Self { disk: Some(disk), ..Self::empty() }
+    }
+
+    /// One on a machine that trusts this authority's certificates, and no others.
+    pub(crate) fn trusting(authority: &Path) -> Self {
+        Self { authority: Some(authority.to_owned()), ..Self::empty() }
+    }
+
+    pub(crate) fn disk(&self) -> &SmallDisk {
+        self.disk.as_ref().expect("a home on a small disk")
     }
 
     pub(crate) fn path(&self) -> PathBuf {
-        self.dir.path().join("home")
+        self.disk.as_ref().map_or(self.dir.path(), SmallDisk::path).join("home")
     }
 
     /// The program on this home. Nothing of the tester's own environment reaches it.
@@ -111,6 +146,13 @@ impl Home {
             .env("TZ", "UTC");
         // No session, no keyring: the key goes into a file.
         command.env_remove("DBUS_SESSION_BUS_ADDRESS").env_remove("XDG_RUNTIME_DIR");
+        match &self.authority {
+            Some(authority) => command.env("SSL_CERT_FILE", authority),
+            None => command.env_remove("SSL_CERT_FILE"),
+        };
+        if let Some(disk) = &self.disk {
+            command = disk.enter(&command);
+        }
         command.stdin(Stdio::null());
         command
     }

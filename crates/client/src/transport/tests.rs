@@ -1,10 +1,15 @@
 //! The transport against servers that are down, wrong, silent, old or honest.
 
-use stonechat_wire::{Request, Timestamp};
+use futures_util::{SinkExt as _, StreamExt as _};
+use stonechat_wire::limits::FRAME_BYTES_MAX;
+use stonechat_wire::{Hello, PROTOCOL_VERSION, Request, Timestamp, decode, encode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
+use crate::rt::timeout;
 
 async fn listener() -> (TcpListener, ServerUrl) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

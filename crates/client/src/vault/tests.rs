@@ -58,6 +58,7 @@ fn every_read_equals_that_of_the_vault_in_memory() {
             for table in TABLES.into_iter().take(4) {
                 let (low, high, limit) = (dice.key(), dice.key(), dice.roll(9) as usize);
                 assert_eq!(disk.get(table, &low).unwrap(), memory.get(table, &low).unwrap());
+                assert_eq!(disk.count(table, &low, &high).unwrap(), memory.count(table, &low, &high).unwrap());
                 // As in memory: an empty upper end has no bound, and a range that is upside down is empty.
                 for order in [Order::Ascending, Order::Descending] {
                     for limit in [limit, usize::MAX] {

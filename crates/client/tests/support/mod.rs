@@ -118,7 +118,6 @@ pub(crate) async fn person(server: &Server, name: &str) -> Person {
 /// As [`person`], in this folder.
 pub(crate) async fn person_at(server: &Server, name: &str, dir: TempDir, key: KeyChoice) -> Person {
     let (client, _) = Client::sign_up(dir.path(), key.clone(), handle(name), &server.url).await.unwrap();
-    client.sync(Duration::from_secs(30)).await.unwrap();
     Person { dir, client, key }
 }
 

@@ -88,6 +88,11 @@ pub(crate) fn quota(account: &AccountId, day: u64) -> Key {
     Key::new(QUOTA, &[&account.0, &day.to_be_bytes()])
 }
 
+/// What the keys of all days start with.
+pub(crate) fn quotas(account: &AccountId) -> Key {
+    Key::new(QUOTA, &[&account.0])
+}
+
 /// Where the health check writes.
 pub(crate) fn health() -> Key {
     Key::new(HEALTH, &[])

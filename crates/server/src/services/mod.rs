@@ -35,10 +35,10 @@ use stonechat_wire::{
 pub(crate) use session::Principal;
 pub use session::{ConnectionKind, Session};
 pub use tokens::TokenKey;
-pub(crate) use {inbox::InboxConfig, tokens::drawn, tokens::quota_days};
+pub(crate) use {inbox::InboxConfig, tokens::QUOTA_TTL_SECS, tokens::drawn};
 
 use crate::directory::{Directory, DirectoryKeys, DirectorySettings};
-use crate::store::{Append, Entry, Expect, Key, KeyedLog};
+use crate::store::{Append, Entry, Expect, Key, KeyedLog, StoreError};
 use accounts::KnownAccount;
 use conversations::{AppendRequest, Tails};
 
@@ -279,7 +279,7 @@ impl<S: KeyedLog> Services<S> {
         now: Timestamp,
     ) -> Result<Append, Failure> {
         let expires_at = ttl_secs.map(|secs| now.plus_secs(secs));
-        self.store.append(key, expect, bytes, expires_at, now).await.map_err(store_failed)
+        self.store.append(key, expect, bytes, expires_at, now).await.map_err(append_failed)
     }
 
     async fn read(
@@ -324,6 +324,12 @@ const fn retry_later(code: ErrorCode, secs: u32) -> Failure {
 fn store_failed(cause: impl fmt::Display) -> Failure {
     tracing::error!(%cause, "the store failed");
     retry_later(ErrorCode::Unavailable, 5)
+}
+
+/// [`store_failed`], and for lack of room its reason: that is the operator's to mend, and whoever waits may know.
+fn append_failed(error: StoreError) -> Failure {
+    let full = matches!(error, StoreError::DiskFull { .. });
+    Failure { detail: full.then(|| "its disk is full".to_owned()), ..store_failed(error) }
 }
 
 /// What [`Services::pushes`] returns at most.

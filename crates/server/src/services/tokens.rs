@@ -159,14 +159,9 @@ pub(crate) fn drawn(bytes: &[u8]) -> u32 {
     bytes.try_into().map_or(u32::MAX, u32::from_be_bytes)
 }
 
-/// The day that quotas are counted by now, and the one before.
-pub(crate) fn quota_days(now: Timestamp) -> [u64; 2] {
-    [day(now).saturating_sub(1), day(now)]
-}
-
 const DAY_MILLIS: u64 = 24 * 3_600 * 1_000;
 /// Two days: past the end of the day that it counts, wherever in it the first draw was.
-const QUOTA_TTL_SECS: u64 = 2 * 24 * 3_600;
+pub(crate) const QUOTA_TTL_SECS: u64 = 2 * 24 * 3_600;
 
 #[cfg(test)]
 mod tests {

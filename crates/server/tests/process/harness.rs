@@ -24,6 +24,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use voprf::{EvaluationElement, Group, Proof, Ristretto255, VoprfClient};
 
+use crate::small_disk::SmallDisk;
+
 pub(crate) fn stonechatd() -> Command {
     Command::new(env!("CARGO_BIN_EXE_stonechatd"))
 }
@@ -44,13 +46,25 @@ impl Server {
     }
 
     pub(crate) fn start_in(dir: TempDir, config: &str) -> Self {
+        let data = dir.path().join("data");
+        Self::run(dir, &data, config, |command| command)
+    }
+
+    /// Its data on a disk of a few megabytes.
+    pub(crate) fn start_on(disk: &SmallDisk) -> Self {
+        Self::start_again_on(disk, tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn start_again_on(disk: &SmallDisk, dir: TempDir) -> Self {
+        Self::run(dir, &disk.path().join("data"), "", |command| disk.enter(&command))
+    }
+
+    fn run(dir: TempDir, data: &Path, config: &str, prepared: impl FnOnce(Command) -> Command) -> Self {
         let file = dir.path().join("config.toml");
         std::fs::write(&file, config).unwrap();
-        let mut child = stonechatd()
-            .args(["serve", "--listen", "127.0.0.1:0", "--config"])
-            .arg(&file)
-            .arg("--data")
-            .arg(dir.path().join("data"))
+        let mut command = stonechatd();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(&file).arg("--data").arg(data);
+        let mut child = prepared(command)
             .stdout(Stdio::piped())
             .stderr(std::fs::File::options().create(true).append(true).open(dir.path().join("log")).unwrap())
             .spawn()

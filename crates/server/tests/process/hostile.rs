@@ -61,11 +61,13 @@ async fn a_frame_of_ten_megabytes_is_refused_before_it_is_read() {
 }
 
 #[tokio::test]
-async fn silent_connections_are_closed_while_a_talking_one_goes_on() {
+async fn a_thousand_silent_connections_are_closed_while_a_talking_one_goes_on() {
+    // The server inherits the bound; both ends of each connection are files.
+    raise_open_files(4_096);
     let server = Server::start_with("hello_timeout_secs = 1\n");
     let mut talking = server.client().await;
     let mut silent = Vec::new();
-    for n in 0..300 {
+    for n in 0..1_000 {
         if n % 3 == 0 {
             silent.push(TcpStream::connect(server.address).await.unwrap());
         } else {
@@ -77,6 +79,10 @@ async fn silent_connections_are_closed_while_a_talking_one_goes_on() {
             silent.push(stream);
         }
     }
+    // All of them are open, and somebody new is served at once.
+    let asked = Instant::now();
+    server.client().await.ask(Request::Ping).await.unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     let started = Instant::now();
     for mut stream in silent {
         let mut rest = Vec::new();
@@ -86,6 +92,16 @@ async fn silent_connections_are_closed_while_a_talking_one_goes_on() {
         talking.ask(Request::Ping).await.unwrap();
     }
     assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+/// Lets this process and those that it starts open so many files, as far as the system allows it.
+fn raise_open_files(files: u64) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(files, |maximum| files.min(maximum));
+    if limit.current.is_some_and(|current| current < wanted) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).expect("a limit below the maximum");
+    }
 }
 
 #[tokio::test]

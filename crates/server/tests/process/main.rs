@@ -1,7 +1,10 @@
 //! `stonechatd` as a process: what an operator starts, what clients dial, what a crash leaves.
 
 mod directory;
+mod full_disk;
 mod harness;
 mod hostile;
 mod operator;
+mod small_disk;
 mod talk;
+mod web;

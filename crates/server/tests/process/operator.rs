@@ -58,30 +58,90 @@ async fn errors_say_what_to_do() {
 #[tokio::test]
 async fn disclosure_is_complete_and_names_nobody_else() {
     let server = Server::start();
+    let millis = || std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
+    let began = millis();
     let (mut alice, person) = server.sign_up("alice").await;
     let (mut bob, bobs) = server.sign_up("bob").await;
     let mut anonymous = server.client().await;
     let chat = server.chat(&mut anonymous).await;
     anonymous.append(chat.say(&chat.first, b"ciphertext")).await;
-    let packages = stonechat_wire::List::new(vec![Bytes::new(vec![0xab; 40]).unwrap()]).unwrap();
-    alice.ask(Request::PublishKeyPackages { packages, last_resort: None }).await.unwrap();
+    let package = |byte| Bytes::new(vec![byte; 40]).unwrap();
+    let packages = stonechat_wire::List::new(vec![package(0xaa), package(0xab)]).unwrap();
+    alice.ask(Request::PublishKeyPackages { packages, last_resort: Some(package(0xac)) }).await.unwrap();
+    let (account, device) = (person.account, person.device);
+    let token = bob.token().await;
+    anonymous.ask(Request::TakeKeyPackages { account, token }).await.unwrap();
     let admission = Admission::Token(bob.token().await);
     let sealed = Bytes::new(vec![0xcd; 40]).unwrap();
-    let (account, device) = (person.account, person.device);
     anonymous.ask(Request::PostEnvelope { account, device, admission, sealed }).await.unwrap();
+    let contacts = stonechat_wire::List::new(vec![chat.first.caps().read]).unwrap();
+    alice.ask(Request::ConfigureInbox { contacts, strangers: true }).await.unwrap();
+    let (_one, _two) = (alice.token().await, alice.token().await);
 
     let json = String::from_utf8(disclose(&server.data(), "@alice", &["--json"]).stdout).unwrap();
     let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(parsed["account"], account.to_string());
-    assert_eq!(parsed["devices"][0]["key_packages"][0], "ab".repeat(40));
-    assert_eq!(parsed["devices"][0]["envelopes"][0]["sealed"], "cd".repeat(40));
-    assert_eq!(parsed["devices"][0]["envelopes"][0]["lane"], "strangers");
+    let its = &parsed["devices"][0];
+    // One of two key packages was taken: what is left, and how many there ever were.
+    assert_eq!(its["key_packages"]["last_seq"], 2);
+    assert_eq!(its["key_packages"]["records"].as_array().unwrap().len(), 1);
+    assert_eq!(its["key_packages"]["records"][0]["bytes"], "ab".repeat(40));
+    assert_eq!(its["last_resort"]["records"][0]["bytes"], "ac".repeat(40));
+    assert_eq!(its["envelopes_from_strangers"]["records"][0]["bytes"], "cd".repeat(40));
+    assert_eq!(its["envelopes_from_contacts"]["last_seq"], 0);
+    assert_eq!(parsed["inbox"]["contact_capability_hashes"][0], chat.first.caps().read.to_string());
+    let draws = parsed["tokens_drawn"].as_array().unwrap();
+    assert_eq!(draws.iter().map(|draw| draw["tokens_so_far"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2]);
+    // When they were stored follows from when they expire.
+    let timed =
+        [&its["key_packages"]["records"][0], &its["envelopes_from_strangers"]["records"][0], &draws[0], &draws[1]];
+    for record in timed {
+        let at = record["stored_at_millis"].as_u64().unwrap();
+        assert!((began..=millis()).contains(&at) && record["expires_at_millis"].as_u64().unwrap() > at, "{record}");
+    }
+    for record in [&parsed["handle_record"], &parsed["account_log"][0], &its["last_resort"]["records"][0]] {
+        assert!(record["expires_at_millis"].is_null() && record["seq"].as_u64() == Some(1), "{record}");
+    }
     for absent in [bobs.account.to_string(), bobs.device.to_string(), chat.id.to_string(), "bob".to_owned()] {
         assert!(!json.contains(&absent), "{absent}");
     }
     let text = String::from_utf8(disclose(&server.data(), "@alice", &["--raw"]).stdout).unwrap();
-    for part in ["@alice", &account.to_string(), &"cd".repeat(40), "No conversations", "No contacts"] {
+    for part in
+        ["@alice", &account.to_string(), &"cd".repeat(40), "No conversations", "No contacts", "2 were ever stored"]
+    {
         assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+/// Every row of the database is in somebody's disclosure, or is of a kind that says nothing about an account.
+#[tokio::test]
+async fn no_row_that_names_an_account_is_left_out_of_its_disclosure() {
+    let server = Server::start();
+    let (mut alice, person) = server.sign_up("alice").await;
+    let packages = stonechat_wire::List::new(vec![Bytes::new(vec![1; 40]).unwrap()]).unwrap();
+    alice.ask(Request::PublishKeyPackages { packages: packages.clone(), last_resort: None }).await.unwrap();
+    alice.ask(Request::ConfigureInbox { contacts: Default::default(), strangers: false }).await.unwrap();
+    alice.ask(Request::ConfigureInbox { contacts: Default::default(), strangers: true }).await.unwrap();
+    let _token = alice.token().await;
+    let json = String::from_utf8(disclose(&server.data(), "@alice", &["--json"]).stdout).unwrap();
+    let mut printed = Vec::new();
+    rows_in(&serde_json::from_str(&json).unwrap(), &mut printed);
+    printed.sort_unstable();
+
+    let db = rusqlite::Connection::open(server.data().join("store.db")).unwrap();
+    let mut rows = db.prepare("SELECT id FROM entries WHERE instr(key, ?1) OR instr(key, ?2) ORDER BY id").unwrap();
+    let stored = rows.query_map((&person.account.0, b"alice"), |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(printed, stored.map(Result::unwrap).collect::<Vec<_>>());
+}
+
+fn rows_in(value: &serde_json::Value, rows: &mut Vec<i64>) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            rows.extend(fields.get("row").and_then(serde_json::Value::as_i64));
+            fields.values().for_each(|value| rows_in(value, rows));
+        }
+        serde_json::Value::Array(values) => values.iter().for_each(|value| rows_in(value, rows)),
+        _ => {}
     }
 }
 

@@ -299,6 +299,20 @@ fn what_a_later_version_adds_is_passed_over() {
 }
 
 #[test]
+fn the_detail_of_a_failure_is_cut_as_it_is_sent_and_refused_when_it_is_longer() {
+    let with = |detail: &str| Failure { detail: Some(detail.into()), ..Failure::new(stonechat_wire::ErrorCode::Full) };
+    for (said, sent) in
+        [("", 0), ("x", 1), (&"x".repeat(256), 256), (&"x".repeat(10_000), 256), (&"€".repeat(100), 255)]
+    {
+        let read = decode::<Failure>(&encode(&with(said))).unwrap();
+        assert_eq!(read, with(&said[..sent]));
+    }
+    // Key 2, a text of 257 bytes.
+    let long = [&[0xa2, 0x00, 0x0b, 0x02, 0x79, 0x01, 0x01], [b'x'; 257].as_slice()].concat();
+    assert_eq!(decode::<Failure>(&long), Err(DecodeError::Malformed));
+}
+
+#[test]
 fn a_signed_body_has_one_encoding() {
     let keys = encode(&match decode::<LogBody>(&chain()[1].body).unwrap() {
         LogBody::AddDevice { device, .. } => device,

@@ -175,6 +175,8 @@ fn pushes(out: &mut Vec<Example>) {
 fn failures(out: &mut Vec<Example>) {
     let every = Failure { code: ErrorCode::Full, retry_after_secs: Some(60), detail: Some("the lane holds 64".into()) };
     put(out, "failure", "with every field", &every);
+    let longest = Failure { detail: Some("ä".repeat(128)), ..Failure::new(ErrorCode::Unavailable) };
+    put(out, "failure", "with the longest detail", &longest);
     for code in error_codes() {
         put(out, "failure", &format!("{code:?}"), &Failure::new(code));
     }

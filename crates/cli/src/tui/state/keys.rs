@@ -231,8 +231,9 @@ impl App {
         let Some(alarm) = self.alarms.get(at) else { return Vec::new() };
         match (key.code, alarm.device) {
             (KeyCode::Char('x'), Some(device)) => {
-                let question =
-                    format!("Take the device {device} out of your account? It reads nothing new, and cannot come back.");
+                let question = format!(
+                    "Take the device {device} out of your account? It reads nothing new, and cannot come back."
+                );
                 self.ask(Dialog::Confirm { question, then: Action::Revoke(device) })
             }
             (KeyCode::Char('d'), _) => {

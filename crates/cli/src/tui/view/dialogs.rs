@@ -30,7 +30,8 @@ impl View<'_> {
             },
             Some(Dialog::Text { title, lines, at }) => {
                 let room = usize::from(area.height).saturating_sub(4).max(1);
-                let all: Vec<_> = lines.iter().flat_map(|line| self.wrapped(line, wide.min(72), Style::new())).collect();
+                let all: Vec<_> =
+                    lines.iter().flat_map(|line| self.wrapped(line, wide.min(72), Style::new())).collect();
                 let first = (*at).min(all.len().saturating_sub(room));
                 let mut shown: Vec<_> = all.into_iter().skip(first).take(room).collect();
                 shown.push(Line::styled("j k scroll   Esc back", self.dim()));

@@ -39,6 +39,16 @@ pub struct Options {
     pub data_bytes_max: Option<u64>,
 }
 
+/// One log as it lies in the files.
+#[derive(Debug, Default)]
+pub struct Whole {
+    /// The last number that was given: how many records there ever were, since the key lives.
+    pub last: Option<Seq>,
+    /// What is there, by number, also what is due and not deleted yet. Before each, its row: rows are numbered in the order
+    /// in which the store took them, over all keys.
+    pub records: Vec<(u64, Entry)>,
+}
+
 /// A keyed log on SQLite. Clones share it.
 ///
 /// Dropping the last clone commits what was handed to it, ends its threads and closes the files, which may take as long as
@@ -110,6 +120,15 @@ impl SqliteLog {
     pub async fn keys(&self, prefix: &[u8], max: usize) -> Result<Vec<Key>, StoreError> {
         let prefix = prefix.to_vec();
         self.look(move |db| tables::keys(db, &prefix, max)).await
+    }
+
+    /// Everything that the files have of a key. For looking at a store: it is read at once, whatever its length.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn whole(&self, key: &Key) -> Result<Whole, StoreError> {
+        let key = key.clone();
+        self.look(move |db| tables::whole(db, &key)).await
     }
 
     /// Moves everything into the database file and cuts the write-ahead log to nothing: what was deleted before is in

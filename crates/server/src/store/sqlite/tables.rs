@@ -10,6 +10,7 @@ use lru::LruCache;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
+use super::Whole;
 use crate::store::{Append, Entry, Expect, KEY_BYTES_MAX, Key, Seq, Size, Timestamp};
 
 /// What [`SCHEMA`] is, in the file's header.
@@ -276,6 +277,16 @@ pub(super) fn keys(db: &Connection, prefix: &[u8], max: usize) -> Result<Vec<Key
     )?
     .query_map(params![prefix, upto, limit], |row| Ok(Key(row.get::<_, Vec<u8>>(0)?.into())))?
     .collect()
+}
+
+/// Everything of one key that is in the tables, also what is due and not deleted yet.
+pub(super) fn whole(db: &Connection, key: &Key) -> Result<Whole> {
+    let last = last_row(db, key)?.max(kept_head(db, key)?.map(|kept| kept.last));
+    let records = db
+        .prepare_cached("SELECT seq, expires_at, bytes, id FROM entries WHERE key = ?1 ORDER BY seq")?
+        .query_map([key.as_bytes()], |row| Ok((number(row, 3)?, entry(row)?)))?
+        .collect::<Result<_>>()?;
+    Ok(Whole { last, records })
 }
 
 fn has_live_behind(db: &Connection, key: &Key, seq: Seq, now: Timestamp) -> Result<bool> {

@@ -190,9 +190,10 @@ async fn a_full_disk_fails_appends_with_its_name_and_heals() {
     }
     assert_eq!(stored, acked.len());
     // Room can be made while it is full, and appends resume.
+    let room = acked.iter().filter(|(n, _)| n % 4 == 1).count();
     log.trim(&key(1), Seq(u64::MAX)).await.unwrap();
     let resumed = fill().await.into_iter().filter(|(_, result)| result.is_ok()).count();
-    assert!(resumed >= acked.len() / 5, "{resumed}");
+    assert!(resumed > 0 && resumed >= room / 2, "{resumed} where {room} were");
 }
 
 #[tokio::test]

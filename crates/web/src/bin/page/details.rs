@@ -1,0 +1,294 @@
+//! Details of a conversation: what the lock says, who is in it, and what one may do there.
+
+use leptos::ev::SubmitEvent;
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use stonechat_web::protocol::{Conversation, ConversationId, Lock, Member, Request, Role, Target, Text};
+
+use crate::dialogs::{Field, Frame, parse_handles};
+use crate::picture::{ConversationPicture, Picture};
+use crate::state::{State, state, words};
+use crate::text::Words;
+
+/// What is done only after a second question.
+#[derive(Clone, PartialEq)]
+enum Step {
+    Leave,
+    Remove(String),
+    GiveOwnership(String),
+}
+
+/// What the parts of the dialog share.
+#[derive(Clone, Copy)]
+struct Acting {
+    state: State,
+    t: &'static Words,
+    id: StoredValue<ConversationId>,
+    is_busy: RwSignal<bool>,
+    fault: RwSignal<Option<String>>,
+    /// Which second question stands there.
+    asked: RwSignal<Option<Step>>,
+}
+
+impl Acting {
+    /// Does something in this group, and says what became of it.
+    fn act(self, request: impl FnOnce(ConversationId) -> Request, after: impl FnOnce() + 'static) {
+        if self.is_busy.get_untracked() {
+            return;
+        }
+        self.is_busy.set(true);
+        self.fault.set(None);
+        self.asked.set(None);
+        let request = request(self.id.get_value());
+        spawn_local(async move {
+            match self.state.ask::<()>(request).await {
+                Ok(()) => after(),
+                Err(why) => self.fault.set(Some(self.t.fault(&why))),
+            }
+            self.is_busy.set(false);
+        });
+    }
+
+    fn do_it(self, step: Step) {
+        match step {
+            Step::Leave => self.act(|group| Request::Leave { group }, move || self.state.dialog.set(None)),
+            Step::Remove(member) => self.act(|group| Request::RemoveMember { group, member }, || {}),
+            Step::GiveOwnership(member) => {
+                self.act(|group| Request::SetRole { group, member, role: Role::Owner }, || {});
+            }
+        }
+    }
+}
+
+/// The dialog.
+#[component]
+pub(crate) fn Details(id: ConversationId) -> impl IntoView {
+    let t = words();
+    let state = state();
+    let acting = Acting {
+        state,
+        t,
+        id: StoredValue::new(id.clone()),
+        is_busy: RwSignal::new(false),
+        fault: RwSignal::new(None),
+        asked: RwSignal::new(None),
+    };
+    let conversation = Memo::new(move |_| state.head(&id));
+    let is_group = conversation.with_untracked(|now| now.as_ref().is_some_and(|now| now.is_group));
+    view! {
+        <Frame title=if is_group { t.group_details } else { t.person_details }>
+            {move || conversation.get().map(|of| view! { <About of /> })}
+            {move || acting.fault.get().map(|text| view! { <p class="error" role="alert">{text}</p> })}
+            <Question acting />
+            {move || conversation.get().map(|of| view! { <Members of acting /> })}
+            <Show when=move || conversation.with(|now| now.as_ref().is_some_and(|now| now.is_group && now.active))>
+                <Show when=move || conversation.with(|now| now.as_ref().is_some_and(|now| now.role >= Role::Admin))>
+                    <AddMembers acting />
+                    <Rename acting />
+                </Show>
+                <div class="actions">
+                    <button type="button" class="button danger" on:click=move |_| acting.asked.set(Some(Step::Leave))>
+                        {t.leave}
+                    </button>
+                </div>
+            </Show>
+        </Frame>
+    }
+}
+
+#[component]
+fn About(of: Conversation) -> impl IntoView {
+    let t = words();
+    let (class, says, why, detail) = match of.lock.clone() {
+        Lock::Closed if of.is_group => ("notice encrypted", t.lock_closed_group, None, t.lock_closed_detail),
+        Lock::Closed => ("notice encrypted", t.lock_closed, None, t.lock_closed_detail),
+        Lock::Open(why) => ("notice alarm", t.not_verified, Some(why), t.lock_open_detail),
+    };
+    let encrypted = if of.lock == Lock::Closed { t.encrypted } else { t.encrypted_unverified };
+    let account = of.peer.clone().map(|peer| {
+        view! {
+            <dl class="facts">
+                <dt>{t.account_id}</dt>
+                <dd class="id" translate="no">{peer.0}</dd>
+            </dl>
+        }
+    });
+    view! {
+        <div class="about">
+            <ConversationPicture of=of.clone() large=true />
+            <p class="about-title" dir="auto">{of.title.0}</p>
+        </div>
+        <div class=class>
+            <p>
+                <strong>{says}</strong>
+                {why.map(|why| view! { " " <span lang="en">{why}</span> })}
+            </p>
+            <p>{encrypted}</p>
+            <details>
+                <summary>{t.lock_why}</summary>
+                <p>{detail}</p>
+            </details>
+        </div>
+        {account}
+    }
+}
+
+#[component]
+fn Members(of: Conversation, acting: Acting) -> impl IntoView {
+    let t = words();
+    let Conversation { members, role, is_group, active, .. } = of;
+    let may = if is_group && active { Some(role) } else { None };
+    let count = members.len();
+    let mut members = members;
+    members.sort_by(|a, b| b.role.cmp(&a.role).then_with(|| a.handle.cmp(&b.handle)));
+    let rows = members.into_iter().map(|member| view! { <MemberRow member may is_group acting /> }).collect_view();
+    view! {
+        <h3 class="section-title">{if is_group { format!("{} · {count}", t.members) } else { t.members.to_owned() }}</h3>
+        {may.map(|role| view! { <p class="hint">{(t.role_lead)(role)}</p> })}
+        <ul class="members" aria-label=t.members>
+            {rows}
+        </ul>
+    }
+}
+
+#[component]
+fn MemberRow(member: Member, may: Option<Role>, is_group: bool, acting: Acting) -> impl IntoView {
+    let t = words();
+    let state = acting.state;
+    let Member { account, handle, role, devices, is_me } = member;
+    let button = |name: String, short: &'static str, class: &'static str, act: Box<dyn Fn()>| {
+        view! {
+            <button type="button" class=class aria-label=name disabled=move || acting.is_busy.get() on:click=move |_| act()>
+                {short}
+            </button>
+        }
+    };
+    let mut actions = Vec::new();
+    if is_group && !is_me {
+        let to = handle.clone();
+        let write = move || {
+            let handle = to.clone();
+            spawn_local(async move {
+                let person = Target::Person(handle.clone());
+                if let Ok(found) = state.ask::<Option<ConversationId>>(Request::Open { to: person }).await {
+                    state.dialog.set(None);
+                    state.go_to_person(handle.trim_start_matches('@').to_owned(), found);
+                }
+            });
+        };
+        actions.push(button((t.write_to)(&handle), t.write_short, "button quiet", Box::new(write)));
+    }
+    if may == Some(Role::Owner) && !is_me {
+        let other = if role == Role::Admin { Role::Member } else { Role::Admin };
+        let member = handle.clone();
+        let set = move || {
+            let member = member.clone();
+            acting.act(|group| Request::SetRole { group, member, role: other }, || {});
+        };
+        actions.push(button(format!("{}: {handle}", (t.make)(other)), (t.make)(other), "button quiet", Box::new(set)));
+        if role == Role::Admin {
+            let member = handle.clone();
+            let give = move || acting.asked.set(Some(Step::GiveOwnership(member.clone())));
+            let short = (t.make)(Role::Owner);
+            let name = format!("{short}: {handle}");
+            actions.push(button(name, short, "button quiet", Box::new(give)));
+        }
+    }
+    let may_remove = match may {
+        Some(Role::Owner) => !is_me,
+        Some(Role::Admin) => !is_me && role == Role::Member,
+        Some(Role::Member) | None => false,
+    };
+    if may_remove {
+        let member = handle.clone();
+        let remove = move || acting.asked.set(Some(Step::Remove(member.clone())));
+        actions.push(button((t.remove)(&handle), t.remove_short, "button quiet danger", Box::new(remove)));
+    }
+    let facts = if is_group { format!("{} · {}", (t.role)(role), (t.devices)(devices)) } else { (t.devices)(devices) };
+    view! {
+        <li class="member">
+            <Picture id=account.0 />
+            <div class="member-main">
+                <p class="row-title">{if is_me { format!("{handle} ({})", t.you.trim_end_matches(':')) } else { handle }}</p>
+                <p class="row-preview">{facts}</p>
+            </div>
+            <div class="member-actions">{actions.collect_view()}</div>
+        </li>
+    }
+}
+
+/// The second question.
+#[component]
+fn Question(acting: Acting) -> impl IntoView {
+    let t = words();
+    move || {
+        acting.asked.get().map(|step| {
+            let (text, name) = match &step {
+                Step::Leave => (t.leave_lead.to_owned(), t.leave.to_owned()),
+                Step::Remove(who) => ((t.remove_lead)(who), (t.remove)(who)),
+                Step::GiveOwnership(who) => ((t.give_ownership_lead)(who), (t.make_whom)(Role::Owner, who)),
+            };
+            let yes = NodeRef::<leptos::html::Button>::new();
+            Effect::new(move || {
+                if let Some(yes) = yes.get() {
+                    let _ = yes.focus();
+                }
+            });
+            view! {
+                <div class="notice question" role="alert">
+                    <p>{text}</p>
+                    <div class="actions">
+                        <button type="button" class="button danger" node_ref=yes on:click=move |_| acting.do_it(step.clone())>
+                            {name}
+                        </button>
+                        <button type="button" class="button" on:click=move |_| acting.asked.set(None)>
+                            {t.cancel}
+                        </button>
+                    </div>
+                </div>
+            }
+        })
+    }
+}
+
+#[component]
+fn AddMembers(acting: Acting) -> impl IntoView {
+    let t = words();
+    let typed = RwSignal::new(String::new());
+    let fault = RwSignal::new(None::<String>);
+    let submit = move |event: SubmitEvent| {
+        event.prevent_default();
+        match parse_handles(&typed.get_untracked()) {
+            Ok(members) => {
+                fault.set(None);
+                acting.act(|group| Request::AddMembers { group, members }, move || typed.set(String::new()));
+            }
+            Err(why) => fault.set(Some((t.handle_bad)(why).to_owned())),
+        }
+    };
+    view! {
+        <form class="line" on:submit=submit novalidate>
+            <Field id="add-members" name=t.add_members value=typed fault />
+            <button type="submit" class="button" disabled=move || acting.is_busy.get()>{t.add}</button>
+        </form>
+    }
+}
+
+#[component]
+fn Rename(acting: Acting) -> impl IntoView {
+    let t = words();
+    let title =
+        acting.id.with_value(|id| untrack(|| acting.state.conversation(id))).map(|of| of.title.0).unwrap_or_default();
+    let typed = RwSignal::new(title);
+    let submit = move |event: SubmitEvent| {
+        event.prevent_default();
+        let name = Text(typed.get_untracked().trim().to_owned());
+        acting.act(|group| Request::Rename { group, name }, || {});
+    };
+    view! {
+        <form class="line" on:submit=submit novalidate>
+            <Field id="rename" name=t.group_name value=typed fault=RwSignal::new(None::<String>) is_prose=true />
+            <button type="submit" class="button" disabled=move || acting.is_busy.get()>{t.rename}</button>
+        </form>
+    }
+}

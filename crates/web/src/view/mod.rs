@@ -1,0 +1,7 @@
+//! What a page works out before it draws: pictures, links and days.
+//!
+//! Nothing here touches a browser, so that all of it is tested natively.
+
+pub mod days;
+pub mod identicon;
+pub mod links;

@@ -1,0 +1,85 @@
+// A server in the middle that swaps keys: what a person sees, and that nothing goes out under a closed lock.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { dial, proxy } from './lib/proxy.mjs';
+import { until, world } from './lib/world.mjs';
+
+/** Whether a frame of a client only asks for somebody: short, and with the handle in it. */
+const asksFor = (frame, handle) => frame.length < 40 && frame.includes(handle);
+
+/**
+ * Lets another server answer whoever asks the first one for a handle. It has an account under the same handle, with keys of its
+ * own: the answer is well formed, signed and about somebody else.
+ */
+async function swapKeys(between, handle, other) {
+  between.hooks.fromClient = (frame, connection) => {
+    connection.hello ??= frame;
+    if (!asksFor(frame, handle)) return frame;
+    const liar = dial(other.url);
+    liar.on('open', () => liar.send(connection.hello));
+    liar.once('message', () => {
+      liar.send(frame);
+      liar.once('message', (answer) => {
+        connection.toClient(answer);
+        liar.terminate();
+      });
+    });
+    return null;
+  };
+}
+
+test('an answer with a changed key is not believed, and nothing is sent', async (t) => {
+  const w = await world(t);
+  const server = await w.server();
+  const between = await proxy(t, server.url);
+  const bob = w.terminal('bob', server.url);
+  await bob.signUp();
+  const alice = await w.browser('alice', between.url);
+  await alice.app.signUp();
+  let asked = false;
+  between.hooks.fromClient = (frame) => ((asked ||= asksFor(frame, 'bob')), frame);
+  between.hooks.fromServer = (frame) => {
+    // The first key after the handle is the device's.
+    const at = frame.indexOf('bob');
+    if (!asked || at < 0 || frame.length > 4096) return frame;
+    const changed = Buffer.from(frame);
+    changed[at + 60] ^= 1;
+    return changed;
+  };
+  await alice.app.newMessage('@bob');
+  await alice.app.box.waitFor();
+  await alice.app.write('for bob only');
+  await alice.app.page.getByRole('alert').filter({ hasText: /@bob/ }).waitFor();
+  await alice.app.step('an answer that does not verify');
+  await bob.do('sync');
+  assert.deepEqual(await bob.do('requests'), []);
+});
+
+test('a swapped account opens the lock, and the reason is there', async (t) => {
+  const w = await world(t);
+  const server = await w.server();
+  const other = await w.server('other');
+  const between = await proxy(t, server.url);
+  const bob = w.terminal('bob', server.url);
+  const carol = w.terminal('carol', server.url);
+  const mallory = w.terminal('bob', other.url);
+  mallory.home += '-false';
+  await Promise.all([bob.signUp(), carol.signUp(), mallory.signUp()]);
+  const alice = await w.browser('alice', between.url);
+  await alice.app.signUp();
+  // Alice knows Carol, and meets Bob in Carol's group while the server lies about who Bob is.
+  await carol.send('@alice', 'hello');
+  await alice.app.requests();
+  await alice.app.button('Accept', alice.app.request('@carol')).click();
+  await alice.app.reads('hello');
+  assert.equal(await alice.app.lock(), 'closed');
+  await swapKeys(between, 'bob', other);
+  await carol.do('group', 'create', 'Plans', '@alice', '@bob');
+  await carol.send('Plans', 'all of us');
+  await alice.app.open('Plans');
+  await alice.app.reads('all of us');
+  await until('the lock is open', async () => (await alice.app.lock()) === 'open');
+  await alice.app.page.getByText(/@bob.*(not theirs|not been checked|does not)/).first().waitFor();
+  await alice.app.step('an open lock');
+});
