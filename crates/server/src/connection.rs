@@ -236,7 +236,11 @@ async fn push<S: KeyedLog>(app: &App<S>, socket: &mut WebSocket, session: &mut S
     match app.services.next_push(session, now()).await {
         Ok(Some(push)) => send(socket, [ServerFrame::Push(push)]).await,
         Ok(None) => Ok(()),
-        Err(failure) => Err(Ended { reason: Reason::StoreFailed, failure: Some(failure) }),
+        Err(failure) => {
+            let revoked = failure.code == ErrorCode::NotAuthenticated;
+            let reason = if revoked { Reason::Revoked } else { Reason::StoreFailed };
+            Err(Ended { reason, failure: Some(failure) })
+        }
     }
 }
 

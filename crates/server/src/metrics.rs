@@ -65,6 +65,8 @@ pub(crate) enum Reason {
     Draining,
     /// The store failed.
     StoreFailed,
+    /// Its device is no longer one of its account.
+    Revoked,
 }
 
 impl Default for Metrics {

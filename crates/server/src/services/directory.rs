@@ -56,7 +56,16 @@ impl<S: KeyedLog> Services<S> {
         handle: Option<&Handle>,
     ) -> Result<Reply, Failure> {
         let known = self.account(account, now).await?.ok_or(refuse(ErrorCode::NotFound))?;
-        let (proof, head) = self.directory.look_up(account, handle).await.map_err(directory_failed)?;
+        let found = self.directory.look_up(account, handle).await;
+        let behind = match &found {
+            Ok((_, head)) => head.length < known.log.0.len() as u64,
+            Err(error) => matches!(error, DirectoryError::Unpublished),
+        };
+        if behind {
+            // Most likely it stands in the queue already. After a crash between the log and the queue it does not.
+            self.enqueue(account, now).await?;
+        }
+        let (proof, head) = found.map_err(directory_failed)?;
         // Cut to what is published: the rest follows within a second.
         let mut entries = known.log.0.clone().into_vec();
         entries.truncate(usize::try_from(head.length).unwrap_or(usize::MAX));
@@ -97,7 +106,7 @@ impl<S: KeyedLog> Services<S> {
     }
 
     /// [`stonechat_wire::Request::ExtendAccount`]: the log first, then the queue of what is to be published. After a crash
-    /// between, the same request (or the next log-in of a device) does the second.
+    /// between, the same request does the second, or the next look-up, which every device makes of itself.
     pub(crate) async fn extend_account(
         &self,
         session: &Session,
@@ -128,7 +137,8 @@ impl<S: KeyedLog> Services<S> {
             Append::Conflict { .. } => return Err(refuse(ErrorCode::Conflict)),
         }
         self.enqueue(&account, now).await?;
-        // A device that was revoked leaves nothing behind that could still be used.
+        // A device that was revoked leaves nothing behind that could still be used; its connections end by themselves, because
+        // they watch the log.
         for gone in known.state.devices().iter().filter(|device| next.device(&device.id).is_none()) {
             for key in keys::of_device(&account, &gone.id) {
                 self.store.remove(&key).await.map_err(store_failed)?;

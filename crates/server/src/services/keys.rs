@@ -62,6 +62,11 @@ pub(crate) fn account(id: &AccountId) -> Key {
     Key::new(ACCOUNT, &[&id.0])
 }
 
+/// Whether a key is one of [`account`].
+pub(crate) fn is_account(key: &Key) -> bool {
+    key.as_bytes().first() == Some(&ACCOUNT)
+}
+
 /// Which account holds a handle.
 pub(crate) fn handle(handle: &Handle) -> Key {
     Key::new(HANDLE, &[handle.as_str().as_bytes()])

@@ -235,9 +235,15 @@ impl<S: KeyedLog> Services<S> {
     /// each call reads a bounded amount.
     ///
     /// # Errors
-    /// [`ErrorCode::Unavailable`] when the store cannot be read: the connection ends, and its client reads again from where
-    /// it was.
+    /// [`ErrorCode::Unavailable`] when the store cannot be read, and [`ErrorCode::NotAuthenticated`] when the device was
+    /// revoked: the connection ends. After the first, its client reads again from where it was.
     pub async fn next_push(&self, session: &mut Session, now: Timestamp) -> Result<Option<Push>, Failure> {
+        if let Some(Principal { account, device }) = session.take_account_change() {
+            let known = self.account(&account, now).await?;
+            if known.is_none_or(|known| known.state.device(&device).is_none()) {
+                return Err(refuse(ErrorCode::NotAuthenticated));
+            }
+        }
         match self.next_envelopes(session, now).await? {
             Some(push) => Ok(Some(push)),
             None => self.next_entries(session, now).await,

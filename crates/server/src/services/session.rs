@@ -49,6 +49,8 @@ pub struct Session {
     kind: Kind,
     pub(super) follows: Follows,
     pub(super) inbox: Option<InboxCursor>,
+    /// The account's log has grown since this device was last found in it.
+    account_changed: bool,
     watcher: Option<Watcher>,
 }
 
@@ -63,7 +65,7 @@ impl Session {
     pub fn new<R: RngCore + CryptoRng>(host: String, rng: &mut R) -> Self {
         let mut nonce = [0; 32];
         rng.fill_bytes(&mut nonce);
-        Self { host, nonce, kind: Kind::Open, follows: Follows::default(), inbox: None, watcher: None }
+        Self { host, nonce, kind: Kind::Open, follows: Follows::default(), inbox: None, account_changed: false, watcher: None }
     }
 
     /// The name that the client dialled.
@@ -90,12 +92,18 @@ impl Session {
         for lane in [Lane::Contacts, Lane::Strangers] {
             self.watch(store, keys::inbox(&who.account, &who.device, lane));
         }
+        self.watch(store, keys::account(&who.account));
         self.inbox = Some(InboxCursor::new(who));
     }
 
     /// Whether [`super::Services::next_push`] may have something to send.
     pub fn has_work(&self) -> bool {
-        self.follows.has_work() || self.inbox.as_ref().is_some_and(InboxCursor::has_work)
+        self.account_changed || self.follows.has_work() || self.inbox.as_ref().is_some_and(InboxCursor::has_work)
+    }
+
+    /// The device to look for in its account's log, if that has grown since the last call.
+    pub(super) fn take_account_change(&mut self) -> Option<Principal> {
+        std::mem::take(&mut self.account_changed).then(|| self.principal().ok()).flatten()
     }
 
     /// Waits until [`Session::has_work`].
@@ -126,6 +134,7 @@ impl Session {
         for key in changed {
             match (keys::conversation_of(key), &mut self.inbox) {
                 (Some(conversation), _) => self.follows.wake(&conversation),
+                (None, Some(_)) if keys::is_account(key) => self.account_changed = true,
                 (None, Some(inbox)) => inbox.wake(),
                 (None, None) => {}
             }

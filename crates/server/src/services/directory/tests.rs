@@ -131,6 +131,39 @@ fn a_revoked_device_leaves_nothing_behind() {
     let entry = LogEntry::sign(&body, &[(Signer::Device(alice.device), &alice.secret)]);
     world.ask(&mut session, Request::ExtendAccount { account: alice.account, entry }).unwrap();
     assert!(ready(world.services.store().last(&key, NOW)).unwrap().is_none());
+    let refused = ready(world.services.pushes(&mut session, NOW)).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::NotAuthenticated, "its open connection ends");
+}
+
+#[test]
+fn a_device_that_stays_keeps_its_connection_when_the_log_grows() {
+    let world = world();
+    let alice = person("alice");
+    let mut session = world.device(&alice);
+    let entry = add_device(&alice, &AccountLog(List::new(vec![alice.genesis.clone()]).unwrap()), 1);
+    world.ask(&mut session, Request::ExtendAccount { account: alice.account, entry }).unwrap();
+    session.collect_wakes();
+    assert!(session.has_work());
+    assert_eq!(ready(world.services.pushes(&mut session, NOW)), Ok(Vec::new()));
+    assert!(!session.has_work());
+}
+
+#[test]
+fn what_a_crash_kept_out_of_the_queue_is_published_after_the_next_look_up() {
+    let world = world();
+    let alice = person("alice");
+    world.device(&alice);
+    world.publish();
+    let entry = add_device(&alice, &AccountLog(List::new(vec![alice.genesis.clone()]).unwrap()), 1);
+    // As a crash between the log and the queue leaves it.
+    let store = world.services.store();
+    let key = keys::account(&alice.account);
+    let appended = ready(store.append(&key, Expect::Last(Seq(1)), encode(&entry), None, NOW));
+    assert!(matches!(appended, Ok(Append::Appended(_))));
+    world.publish();
+    assert_eq!(proven(&world, Asked::Account(&alice.account)).state.head().0, 1);
+    world.publish();
+    assert_eq!(proven(&world, Asked::Account(&alice.account)).state.head().0, 2);
 }
 
 #[test]
