@@ -302,7 +302,11 @@ impl Core {
         let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody commits".into()))?.account();
         let before = self.group_state(&info)?;
         let mut draft = Draft::on(before.clone());
-        let proposed = self.with_group(ctx, id, |group, _, _| Ok(group.pending_removals()))?;
+        // Nobody commits their own leave.
+        let proposed = self.with_group(ctx, id, |group, _, _| {
+            let own = group.own_leaf();
+            Ok(group.pending_removals().into_iter().filter(|leaf| *leaf != own).collect::<Vec<_>>())
+        })?;
         let mut bytes = 0;
         for intent in &info.intents {
             bytes += commit_bytes(ctx, intent)?;
