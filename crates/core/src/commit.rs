@@ -70,9 +70,11 @@ impl Core {
         let head = ctx.txn.head(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its head".into()))?;
         let mut info = ctx.txn.info(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its info".into()))?;
         self.drop_pointless(ctx, id, &mut info)?;
-        let proposals = self.with_group(ctx, id, |group, _, _| Ok(!group.pending_removals().is_empty()))?;
+        let (own, removals) = self.with_group(ctx, id, |group, _, _| Ok((group.own_leaf(), group.pending_removals())))?;
+        let proposals = !removals.is_empty();
         let blocked = proposals || head.refused.is_some() || info.opening;
-        if info.intents.first() == Some(&Intent::Leave) && !proposals {
+        let leaving = info.intents.first() == Some(&Intent::Leave);
+        if leaving && !removals.contains(&own) {
             return self.propose_leave(ctx, id, &head, &info).map(|()| true);
         }
         if let Some((account, conversation)) = info.intents.iter().find_map(|intent| match intent {
@@ -84,8 +86,9 @@ impl Core {
         }
         let waiting = !ctx.txn.outbox(&id, 1)?.is_empty();
         let due = head.commit_due && (ctx.now >= head.not_before || (proposals && waiting));
-        // Leaving is committed by somebody else.
-        let leaving = info.intents.first() == Some(&Intent::Leave);
+        // Leaving is committed by somebody else. When nobody stays, one who leaves commits that the others do, and is alone.
+        let somebody_stays = info.leaves.iter().any(|leaf| !removals.contains(&leaf.index));
+        let leaving = leaving && somebody_stays;
         // Helping somebody back in is everybody's job: one after the other tries.
         let patient = |intent: &Intent| matches!(intent, Intent::Replace(..) | Intent::RemoveDevice(..));
         let urgent = info.intents.iter().any(|intent| !patient(intent));
@@ -335,7 +338,11 @@ impl Core {
         let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("nobody commits".into()))?.account();
         let before = self.group_state(&info)?;
         let mut draft = Draft::on(before.clone());
-        let proposed = self.with_group(ctx, id, |group, _, _| Ok(group.pending_removals()))?;
+        // Nobody commits their own leave.
+        let proposed = self.with_group(ctx, id, |group, _, _| {
+            let own = group.own_leaf();
+            Ok(group.pending_removals().into_iter().filter(|leaf| *leaf != own).collect::<Vec<_>>())
+        })?;
         let mut bytes = 0;
         for intent in &info.intents {
             bytes += commit_bytes(ctx, intent)?;
