@@ -449,13 +449,12 @@ impl Core {
                 Ok(())
             }
             // Sent twice, or shown twice: the first time counted. If it was shown in another's place, that is still to be read.
-            Err(ReceiveError::Duplicate) => {
+            Err(ReceiveError::Duplicate | ReceiveError::Own) => {
                 if fresh {
                     self.rewind(ctx, id, head);
                 }
                 Ok(())
             }
-            Err(ReceiveError::Own) => Ok(()),
             Err(ReceiveError::Storage(error)) => Err(error.into()),
             Err(error) => {
                 ctx.refused(Some(id), format!("an entry that does not decrypt was passed over ({error})"));
