@@ -70,6 +70,8 @@ pub struct Client {
     pub steps: u64,
     /// Conversations that it was out of at some moment.
     pub left: BTreeSet<ConversationId>,
+    /// When its core wants to look again.
+    wakes: BTreeSet<Timestamp>,
     /// What it does to its own frames, if it is hostile.
     pub tamper: Option<Tamper>,
     /// What it breaks the rules with, if it is hostile.
@@ -248,6 +250,7 @@ impl World {
             finished: BTreeMap::new(),
             steps: 0,
             left: BTreeSet::new(),
+            wakes: BTreeSet::new(),
             tamper: None,
             crafter: Crafter::default(),
             breaches: Vec::new(),
@@ -320,6 +323,7 @@ impl World {
     /// A client's process dies; it starts again at once from its disk.
     pub fn crash(&mut self, client: usize) {
         self.clients[client].links.clear();
+        self.clients[client].wakes.clear();
         self.clients[client].core = Core::open(&self.clients[client].vault).expect("a memory vault is readable");
         for link in [Link::Device, Link::Anonymous] {
             let delay = RECONNECT_MS + self.delay();
@@ -384,7 +388,13 @@ impl World {
                     self.schedule(delay, Happening::Connect { client, link });
                 }
             }
-            Happening::Wake { client } => self.input(client, Input::Tick),
+            Happening::Wake { client } => {
+                // One tick for all that is due, as the shell of a real client has it.
+                let later = self.clients[client].wakes.split_off(&self.now.plus_millis(1));
+                if !std::mem::replace(&mut self.clients[client].wakes, later).is_empty() {
+                    self.input(client, Input::Tick);
+                }
+            }
             Happening::Publish => self.publish(),
             Happening::Heartbeat => {
                 self.publish();
@@ -623,7 +633,10 @@ impl World {
             }
         }
         if let Some((at, _)) = step.wake_at {
-            self.schedule_at(at.max(self.now.plus_millis(1)), Happening::Wake { client });
+            let at = at.max(self.now.plus_millis(1));
+            if self.clients[client].wakes.insert(at) {
+                self.schedule_at(at, Happening::Wake { client });
+            }
         }
     }
 

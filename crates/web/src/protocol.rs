@@ -12,6 +12,10 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
+mod trust;
+
+pub use trust::{Alarm, AlarmKind, Check, EvidenceFile, Notice, NoticeKind, OwnDevice, Safety, Why};
+
 // --- frames ---
 
 /// From a page.
@@ -170,6 +174,38 @@ pub enum Request {
         /// What.
         text: Text,
     },
+    /// Why a conversation's lock is closed or open: [`Reply::Why`].
+    Why {
+        /// Which.
+        conversation: ConversationId,
+    },
+    /// The safety number with somebody: [`Reply::Safety`]. Needs the network where nobody here knows them.
+    Safety {
+        /// Their handle.
+        with: String,
+    },
+    /// Compares what somebody reads out or shows with the safety number, and remembers that it matched. [`Reply::Done`], or
+    /// [`FaultCode::Mismatch`].
+    Verify {
+        /// Their handle.
+        with: String,
+        /// 60 digits, with or without spaces, or the text of their QR code.
+        shown: String,
+    },
+    /// The devices of this account: [`Reply::Devices`].
+    Devices,
+    /// Takes a device out of this account for good. [`Reply::Done`].
+    RevokeDevice {
+        /// Which; never this one.
+        device: DeviceId,
+    },
+    /// [`Reply::Alarms`]: what is not dismissed first, then the latest.
+    Alarms,
+    /// The person has settled what an alarm is about. [`Reply::Done`], and [`Event::Alarms`] to all tabs.
+    DismissAlarm {
+        /// Which.
+        alarm: AlarmId,
+    },
     /// [`Reply::Settings`].
     Settings,
     /// [`Reply::Done`]; other tabs hear of it by [`Event::Settings`].
@@ -198,6 +234,10 @@ impl Request {
             | Self::Search { .. }
             | Self::Open { .. }
             | Self::Requests
+            | Self::Why { .. }
+            | Self::Safety { .. }
+            | Self::Devices
+            | Self::Alarms
             | Self::Settings
             | Self::Storage => true,
             Self::SignUp { .. }
@@ -213,6 +253,9 @@ impl Request {
             | Self::SetRole { .. }
             | Self::MarkRead { .. }
             | Self::SaveDraft { .. }
+            | Self::Verify { .. }
+            | Self::RevokeDevice { .. }
+            | Self::DismissAlarm { .. }
             | Self::SaveSettings { .. }
             | Self::SignOut => false,
         }
@@ -274,6 +317,14 @@ pub enum Reply {
     Opened(Option<ConversationId>),
     /// Those who want to write.
     Requests(Vec<ContactRequest>),
+    /// Why a lock is what it is.
+    Why(Why),
+    /// What two people compare.
+    Safety(Safety),
+    /// This account's devices.
+    Devices(Vec<OwnDevice>),
+    /// Everything alarming that was found.
+    Alarms(Vec<Alarm>),
     /// The settings.
     Settings(Settings),
     /// The browser's storage.
@@ -317,6 +368,10 @@ from_reply! {
     Sent => Sent,
     Opened => Option<ConversationId>,
     Requests => Vec<ContactRequest>,
+    Why => Why,
+    Safety => Safety,
+    Devices => Vec<OwnDevice>,
+    Alarms => Vec<Alarm>,
     Settings => Settings,
     Storage => Storage,
 }
@@ -393,6 +448,8 @@ pub struct Conversation {
     pub active: bool,
     /// What was typed and not sent.
     pub draft: Option<Text>,
+    /// Whether safety numbers were compared with everybody else in it.
+    pub compared: bool,
 }
 
 /// Whether what a person sees about a conversation is verified.
@@ -417,6 +474,8 @@ pub struct Member {
     pub devices: u32,
     /// Whether that is this account.
     pub is_me: bool,
+    /// Whether safety numbers were compared with them.
+    pub compared: bool,
 }
 
 /// What somebody may do in a group. Each may also do what stands before it.
@@ -465,6 +524,8 @@ pub struct Message {
 pub enum Body {
     /// Plain text, never markup.
     Text(Text),
+    /// Nobody's words: what this device noticed.
+    Notice(Notice),
     /// Something that a newer app made.
     Newer,
 }
@@ -515,6 +576,8 @@ pub struct ContactRequest {
     pub is_group: bool,
     /// When it arrived.
     pub at_ms: u64,
+    /// Another account is known under this handle: they started over, or somebody else has it now.
+    pub started_over: bool,
 }
 
 /// What a person chose.
@@ -570,6 +633,8 @@ pub enum Event {
     },
     /// The requests have changed. As they are now.
     Requests(Vec<ContactRequest>),
+    /// An alarm was raised or dismissed. All of them, as they are now.
+    Alarms(Vec<Alarm>),
     /// A connection came or went.
     Connection(Connection),
     /// A peer or the server did something that honest software does not do, and it was refused.
@@ -676,6 +741,18 @@ pub enum FaultCode {
     Invalid,
     /// The server refused.
     Refused,
+    /// The directory has no proof yet of who that is. Nothing was sent.
+    Directory,
+    /// The handle belongs to another account than the one that is known. Nothing was sent.
+    StartedOver,
+    /// What was compared is not the safety number.
+    Mismatch,
+    /// This account has no such device.
+    UnknownDevice,
+    /// A device does not revoke itself.
+    ThisDevice,
+    /// No such alarm.
+    UnknownAlarm,
     /// Nobody is signed up here.
     NoAccount,
     /// Somebody is signed up here.
@@ -765,6 +842,10 @@ ids! {
     ConversationId,
     /// What a sender called a message. 32 hex digits.
     MessageId,
+    /// A device. 32 hex digits.
+    DeviceId,
+    /// An alarm. 32 hex digits.
+    AlarmId,
 }
 
 /// Names a message: its sender chose the id.

@@ -29,7 +29,7 @@ fn message() -> Message {
 }
 
 fn conversation() -> Conversation {
-    let member = Member { account: account(), handle: "@bob".into(), role: Role::Owner, devices: 2, is_me: false };
+    let member = Member { account: account(), handle: "@bob".into(), role: Role::Owner, devices: 2, is_me: false, compared: true };
     Conversation {
         id: conversation_id(),
         title: SECRET.into(),
@@ -43,6 +43,7 @@ fn conversation() -> Conversation {
         notice: Some("Waiting.".into()),
         active: true,
         draft: Some(SECRET.into()),
+        compared: false,
     }
 }
 
@@ -52,6 +53,22 @@ fn me() -> Me {
         handle: "@alice".into(),
         device: "d4".repeat(16),
         server: "https://chat.example.org".into(),
+    }
+}
+
+fn device() -> DeviceId {
+    DeviceId("d4".repeat(16))
+}
+
+fn alarm() -> Alarm {
+    Alarm {
+        id: AlarmId("0a".repeat(16)),
+        kind: AlarmKind::Device,
+        text: "Your account has a device that this device did not add.".into(),
+        at_ms: 1_790_000_000_123,
+        device: Some(device()),
+        evidence: Some(EvidenceFile { name: "device-0a.json".into(), json: "{}".into() }),
+        dismissed: false,
     }
 }
 
@@ -85,6 +102,13 @@ fn requests() -> Vec<Request> {
         Request::SetRole { group: group(), member: "@bob".into(), role: Role::Admin },
         Request::MarkRead { conversation: group() },
         Request::SaveDraft { conversation: group(), text: SECRET.into() },
+        Request::Why { conversation: group() },
+        Request::Safety { with: "@bob".into() },
+        Request::Verify { with: "@bob".into(), shown: "12345".repeat(12) },
+        Request::Devices,
+        Request::RevokeDevice { device: device() },
+        Request::Alarms,
+        Request::DismissAlarm { alarm: AlarmId("0a".repeat(16)) },
         Request::Settings,
         Request::SaveSettings { settings: Settings { language: Some("de".into()), theme: Theme::Dark } },
         Request::Storage,
@@ -99,7 +123,20 @@ fn tells() -> Vec<Tell> {
         conversation: conversation_id(),
         is_group: false,
         at_ms: u64::MAX,
+        started_over: true,
     };
+    let why = Why {
+        lock: Lock::Open("@bob: not proved yet.".into()),
+        checks: vec![Check { text: "@bob: not proved yet.".into(), holds: false }],
+        compared: vec!["@carol".into()],
+    };
+    let safety = Safety {
+        handle: "@bob".into(),
+        digits: "12345".repeat(12),
+        code: "STONECHAT:1:AA:BB".into(),
+        compared_at_ms: Some(1),
+    };
+    let notice = Notice { kind: NoticeKind::StartedOver, who: "@bob".into() };
     let fault = Fault { code: FaultCode::HandleTaken, text: "@bob is taken.".into(), who: Some("@bob".into()) };
     let replies = vec![
         Ok(Reply::Done),
@@ -119,6 +156,10 @@ fn tells() -> Vec<Tell> {
         Ok(Reply::Opened(None)),
         Ok(Reply::Opened(Some(conversation_id()))),
         Ok(Reply::Requests(vec![contact.clone()])),
+        Ok(Reply::Why(why)),
+        Ok(Reply::Safety(safety)),
+        Ok(Reply::Devices(vec![OwnDevice { id: device(), added_at_ms: 1, is_this: false, alarm: Some(alarm().id) }])),
+        Ok(Reply::Alarms(vec![alarm()])),
         Ok(Reply::Settings(Settings::default())),
         Ok(Reply::Storage(Storage { persisted: true, used_bytes: Some(1), quota_bytes: None })),
         Err(fault),
@@ -126,6 +167,8 @@ fn tells() -> Vec<Tell> {
     let events = vec![
         Event::Start(Start::Opening),
         Event::Message(message()),
+        Event::Message(Message { body: Body::Notice(notice), ..message() }),
+        Event::Alarms(vec![alarm(), Alarm { evidence: None, device: None, dismissed: true, ..alarm() }]),
         Event::Conversation(conversation()),
         Event::Replaced { old: conversation_id(), new: conversation_id() },
         Event::Requests(vec![contact]),

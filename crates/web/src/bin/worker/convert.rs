@@ -7,9 +7,11 @@ use stonechat_client::{
     VaultProblem,
 };
 use stonechat_web::protocol::{
-    AccountId, Body, Connection, ContactRequest, Conversation, ConversationId, Fault, FaultCode, Lock, Me, Member,
+    AccountId, Body, Connection, ContactRequest, Conversation, ConversationId, Fault, FaultCode, Me, Member,
     Message, MessageId, MessageKey, Role, Status, Target, Text,
 };
+
+use crate::trust;
 
 // --- from a page ---
 
@@ -50,7 +52,7 @@ pub(crate) fn role(role: Role) -> client::Role {
     }
 }
 
-fn parse<T: FromStr>(text: &str) -> Result<T, Fault> {
+pub(crate) fn parse<T: FromStr>(text: &str) -> Result<T, Fault> {
     text.parse().map_err(|_| Fault::new(FaultCode::Bug, "The page named something that cannot be: load it anew."))
 }
 
@@ -76,10 +78,8 @@ pub(crate) fn conversation(from: client::Conversation, me: &client::AccountId, d
         members: from.members.iter().map(|one| member(one, me)).collect(),
         unread: from.unread,
         last: from.last.map(|last| message(last, me)),
-        lock: match from.lock {
-            client::Lock::Closed => Lock::Closed,
-            client::Lock::Open(why) => Lock::Open(why),
-        },
+        lock: trust::lock(from.lock),
+        compared: from.compared,
         notice: from.notice,
         active: from.active,
         title: from.title.into(),
@@ -94,6 +94,7 @@ fn member(from: &client::Member, me: &client::AccountId) -> Member {
         role: role_of(from.role),
         devices: u32::try_from(from.devices).unwrap_or(u32::MAX),
         is_me: from.account == *me,
+        compared: from.compared,
     }
 }
 
@@ -106,6 +107,7 @@ pub(crate) fn message(from: client::Message, me: &client::AccountId) -> Message 
         sent_at_ms: from.sent_at.0,
         body: match from.body {
             client::Body::Text(text) => Body::Text(Text(text)),
+            client::Body::Notice(notice) => Body::Notice(trust::notice(notice)),
             client::Body::ContactCard { .. } | client::Body::Unknown { .. } => Body::Newer,
         },
         status: match from.status {
@@ -128,6 +130,7 @@ pub(crate) fn request(from: &client::ContactRequest) -> ContactRequest {
         conversation: ConversationId(from.conversation.to_string()),
         is_group: from.is_group,
         at_ms: from.at.0,
+        started_over: from.started_over,
     }
 }
 
@@ -221,6 +224,12 @@ fn command_fault(error: &CommandError) -> Fault {
         CommandError::NotAllowed(_) => (FaultCode::NotAllowed, None),
         CommandError::Invalid(_) => (FaultCode::Invalid, None),
         CommandError::Refused(_) => (FaultCode::Refused, None),
+        CommandError::Directory(_) => (FaultCode::Directory, None),
+        CommandError::StartedOver(handle) => (FaultCode::StartedOver, Some(handle)),
+        CommandError::Mismatch(handle) => (FaultCode::Mismatch, Some(handle)),
+        CommandError::UnknownDevice(_) => (FaultCode::UnknownDevice, None),
+        CommandError::ThisDevice => (FaultCode::ThisDevice, None),
+        CommandError::UnknownAlarm => (FaultCode::UnknownAlarm, None),
     };
     Fault { code, text: sentence(&error.to_string()), who: who.map(ToString::to_string) }
 }

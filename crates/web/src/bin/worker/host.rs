@@ -19,7 +19,7 @@ use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
-use crate::convert;
+use crate::{convert, trust};
 
 /// What the worker holds. One for each worker, for ever.
 struct Host {
@@ -215,6 +215,22 @@ impl Host {
             }
             Request::MarkRead { conversation } => done(client.mark_read(id(&conversation)?).await)?,
             Request::SaveDraft { conversation, text } => done(client.save_draft(id(&conversation)?, text.0).await)?,
+            Request::Why { conversation } => {
+                let target = client::Target::Conversation(id(&conversation)?);
+                Reply::Why(trust::why(client.why(&target).await.map_err(fault)?))
+            }
+            Request::Safety { with } => {
+                Reply::Safety(trust::safety(client.safety_number(&convert::handle(&with)?).await.map_err(fault)?))
+            }
+            Request::Verify { with, shown } => done(client.verify(&convert::handle(&with)?, shown).await)?,
+            Request::Devices => Reply::Devices(trust::devices(&client).await?),
+            Request::RevokeDevice { device } => done(client.revoke_device(convert::parse(&device.0)?).await)?,
+            Request::Alarms => Reply::Alarms(trust::alarms(&client).await?),
+            Request::DismissAlarm { alarm } => {
+                client.dismiss_alarm(convert::parse(&alarm.0)?).await.map_err(fault)?;
+                tell(&Tell::Event(Event::Alarms(trust::alarms(&client).await?)));
+                Reply::Done
+            }
             Request::Settings => Reply::Settings(settings(&client).await?),
             Request::SaveSettings { settings } => {
                 client.save_note(SETTINGS, to_text(&settings).into_bytes()).await.map_err(fault)?;
@@ -274,6 +290,7 @@ async fn forward(Running { client, me }: Running) {
     while let Some(first) = events.next().await {
         let mut changed = BTreeSet::new();
         let mut requests_changed = false;
+        let mut alarms_changed = false;
         let mut next = Some(first);
         while let Some(event) = next.take() {
             match event {
@@ -286,6 +303,7 @@ async fn forward(Running { client, me }: Running) {
                     changed.insert(shown(&client, id).await);
                 }
                 client::Event::Requests => requests_changed = true,
+                client::Event::Alarm(_) => alarms_changed = true,
                 client::Event::Connection(status) => {
                     tell(&Tell::Event(Event::Connection(convert::connection(&status))));
                 }
@@ -300,6 +318,9 @@ async fn forward(Running { client, me }: Running) {
         // A vault that cannot be read says so elsewhere, to whoever asks.
         if requests_changed && let Ok(requests) = requests(&client).await {
             tell(&Tell::Event(Event::Requests(requests)));
+        }
+        if alarms_changed && let Ok(alarms) = trust::alarms(&client).await {
+            tell(&Tell::Event(Event::Alarms(alarms)));
         }
         for id in changed {
             if let Ok(Some(conversation)) = conversation(&client, &me, id).await {
