@@ -278,7 +278,7 @@ impl SignedNote {
 impl fmt::Display for SignedNote {
     /// The bytes that travel.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n", self.text)?;
+        writeln!(f, "{}", self.text)?;
         self.signatures.iter().try_for_each(|line| writeln!(f, "{line}"))
     }
 }

@@ -29,7 +29,14 @@ fn message() -> Message {
 }
 
 fn conversation() -> Conversation {
-    let member = Member { account: account(), handle: "@bob".into(), role: Role::Owner, devices: 2, is_me: false, compared: true };
+    let member = Member {
+        account: account(),
+        handle: "@bob".into(),
+        role: Role::Owner,
+        devices: 2,
+        is_me: false,
+        compared: true,
+    };
     Conversation {
         id: conversation_id(),
         title: SECRET.into(),

@@ -4,6 +4,7 @@ use leptos::prelude::*;
 use stonechat_web::protocol::Start;
 use stonechat_web::transport::{Worker, worker_url};
 
+use crate::alarms::AlarmBanner;
 use crate::conversation::{ConversationPane, NewConversation, Nothing};
 use crate::dialogs::OpenDialog;
 use crate::list::ListPane;
@@ -89,6 +90,7 @@ fn App() -> impl IntoView {
     view! {
         <main class="app" data-pane=pane>
             <h1 class="sr-only">{BRAND}</h1>
+            <AlarmBanner />
             <ListPane />
             <section class="pane chat-pane" aria-labelledby="pane-title">
                 {move || match route.get() {

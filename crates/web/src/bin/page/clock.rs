@@ -44,6 +44,13 @@ pub(crate) fn short(at_ms: u64, words: &Words) -> String {
     }
 }
 
+/// Day and time, where a moment stands alone.
+pub(crate) fn moment(at_ms: u64, words: &Words) -> String {
+    let parts =
+        [("day", "numeric"), ("month", "short"), ("year", "numeric"), ("hour", "2-digit"), ("minute", "2-digit")];
+    format(at_ms, words, &parts)
+}
+
 /// For `<time datetime>`.
 pub(crate) fn iso(at_ms: u64) -> String {
     let date = date(at_ms);

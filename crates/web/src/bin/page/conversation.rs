@@ -11,6 +11,7 @@ use crate::log::{VIEW, scroll_to_end};
 use crate::message::MessageRow;
 use crate::picture::{ConversationPicture, Icon, Picture, Sign};
 use crate::state::{Dialog, Route, state, words};
+use crate::trust::ComparedMark;
 
 /// The conversation with this id.
 #[component]
@@ -113,11 +114,26 @@ fn Title(of: Conversation) -> impl IntoView {
     let state = state();
     let id = of.id.clone();
     let sub = if of.is_group { (t.people)(of.members.len()) } else { String::new() };
+    let why = Dialog::Why(of.id.clone());
+    let (says, asks) = match of.lock {
+        Lock::Closed => (t.verified, t.trust.why_closed),
+        Lock::Open(_) => (t.not_verified, t.trust.why_open),
+    };
     view! {
         <BackLink />
-        <ConversationPicture of=of.clone() />
+        <button
+            type="button"
+            class="button quiet lock-button"
+            aria-label=format!("{says}. {asks}")
+            title=asks
+            on:click=move |_| state.dialog.set(Some(why.clone()))
+        >
+            <ConversationPicture of=of.clone() />
+        </button>
         <div class="bar-title">
-            <h2 id="pane-title" tabindex="-1">{of.title.0}</h2>
+            <h2 id="pane-title" tabindex="-1">
+                {of.title.0} {of.compared.then(|| view! { <ComparedMark /> })}
+            </h2>
             <p class="bar-sub">{sub}</p>
         </div>
         <button
@@ -145,7 +161,7 @@ fn Notices(of: Conversation) -> impl IntoView {
             .map(|(_, text)| view! { <p class="notice alarm" role="alert">{t.refused} " " {text}</p> })
             .collect_view()
     };
-    let details = Dialog::Details(of.id.clone());
+    let details = Dialog::Why(of.id.clone());
     let lock = match of.lock {
         Lock::Closed => None,
         Lock::Open(why) => Some(view! {
@@ -154,7 +170,7 @@ fn Notices(of: Conversation) -> impl IntoView {
                 <span lang="en">{why}</span>
                 " "
                 <button type="button" class="button quiet" on:click=move |_| state.dialog.set(Some(details.clone()))>
-                    {t.lock_why}
+                    {t.trust.why_open}
                 </button>
             </p>
         }),

@@ -7,8 +7,9 @@ use stonechat_web::protocol::{Conversation, ConversationId, Lock, Member, Reques
 
 use crate::dialogs::{Field, Frame, parse_handles};
 use crate::picture::{ConversationPicture, Picture};
-use crate::state::{State, state, words};
+use crate::state::{Dialog, State, state, words};
 use crate::text::Words;
+use crate::trust::ComparedMark;
 
 /// What is done only after a second question.
 #[derive(Clone, PartialEq)]
@@ -105,6 +106,8 @@ fn About(of: Conversation) -> impl IntoView {
         Lock::Open(why) => ("notice alarm", t.not_verified, Some(why), t.lock_open_detail),
     };
     let encrypted = if of.lock == Lock::Closed { t.encrypted } else { t.encrypted_unverified };
+    let asks = if of.lock == Lock::Closed { t.trust.why_closed } else { t.trust.why_open };
+    let (state, why_dialog) = (state(), Dialog::Why(of.id.clone()));
     let account = of.peer.clone().map(|peer| {
         view! {
             <dl class="facts">
@@ -128,6 +131,9 @@ fn About(of: Conversation) -> impl IntoView {
                 <summary>{t.lock_why}</summary>
                 <p>{detail}</p>
             </details>
+            <button type="button" class="button quiet" on:click=move |_| state.dialog.set(Some(why_dialog.clone()))>
+                {asks}
+            </button>
         </div>
         {account}
     }
@@ -155,7 +161,7 @@ fn Members(of: Conversation, acting: Acting) -> impl IntoView {
 fn MemberRow(member: Member, may: Option<Role>, is_group: bool, acting: Acting) -> impl IntoView {
     let t = words();
     let state = acting.state;
-    let Member { account, handle, role, devices, is_me } = member;
+    let Member { account, handle, role, devices, is_me, compared } = member;
     let button = |name: String, short: &'static str, class: &'static str, act: Box<dyn Fn()>| {
         view! {
             <button type="button" class=class aria-label=name disabled=move || acting.is_busy.get() on:click=move |_| act()>
@@ -164,6 +170,11 @@ fn MemberRow(member: Member, may: Option<Role>, is_group: bool, acting: Acting) 
         }
     };
     let mut actions = Vec::new();
+    if !is_me {
+        let with = handle.clone();
+        let show = move || state.dialog.set(Some(Dialog::Safety(with.clone())));
+        actions.push(button((t.trust.compare_with)(&handle), t.trust.safety, "button quiet", Box::new(show)));
+    }
     if is_group && !is_me {
         let to = handle.clone();
         let write = move || {
@@ -209,7 +220,10 @@ fn MemberRow(member: Member, may: Option<Role>, is_group: bool, acting: Acting) 
         <li class="member">
             <Picture id=account.0 />
             <div class="member-main">
-                <p class="row-title">{if is_me { format!("{handle} ({})", t.you.trim_end_matches(':')) } else { handle }}</p>
+                <p class="row-title">
+                    {if is_me { format!("{handle} ({})", t.you.trim_end_matches(':')) } else { handle }} " "
+                    {compared.then(|| view! { <ComparedMark /> })}
+                </p>
                 <p class="row-preview">{facts}</p>
             </div>
             <div class="member-actions">{actions.collect_view()}</div>

@@ -7,11 +7,13 @@ use leptos::task::spawn_local;
 use stonechat_web::protocol::{ConversationId, GROUP_NAME_BYTES_MAX, Request, Target, Text};
 use wasm_bindgen::JsCast as _;
 
+use crate::alarms::Alarms;
 use crate::details::Details;
 use crate::picture::{Icon, Sign};
 use crate::settings::{Settings, SignOut};
 use crate::start::{focus_field, parse_handle};
 use crate::state::{Dialog, Route, state, words};
+use crate::trust::{SafetyNumber, WhyLock};
 
 /// The dialog that is open, if one is.
 #[component]
@@ -22,6 +24,9 @@ pub(crate) fn OpenDialog() -> impl IntoView {
             Dialog::NewMessage => view! { <NewMessage /> }.into_any(),
             Dialog::NewGroup => view! { <NewGroup /> }.into_any(),
             Dialog::Details(id) => view! { <Details id /> }.into_any(),
+            Dialog::Why(id) => view! { <WhyLock id /> }.into_any(),
+            Dialog::Safety(with) => view! { <SafetyNumber with /> }.into_any(),
+            Dialog::Alarms => view! { <Alarms /> }.into_any(),
             Dialog::Settings => view! { <Settings /> }.into_any(),
             Dialog::SignOut => view! { <SignOut /> }.into_any(),
         })
@@ -30,7 +35,7 @@ pub(crate) fn OpenDialog() -> impl IntoView {
 
 /// A dialog. Escape closes it, and the focus goes back to where it was.
 #[component]
-pub(crate) fn Frame(title: &'static str, children: Children) -> impl IntoView {
+pub(crate) fn Frame(#[prop(into)] title: Signal<&'static str>, children: Children) -> impl IntoView {
     let t = words();
     let state = state();
     let node = NodeRef::<html::Dialog>::new();

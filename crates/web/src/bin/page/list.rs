@@ -11,6 +11,7 @@ use crate::message::preview;
 use crate::picture::{ConversationPicture, Icon, Sign};
 use crate::state::{Dialog, Route, State, state, words};
 use crate::status::Banners;
+use crate::trust::ComparedMark;
 
 /// The pane with the conversations.
 #[component]
@@ -171,7 +172,7 @@ fn RowContent(of: Conversation) -> impl IntoView {
     view! {
         <ConversationPicture of=of.clone() />
         <span class="row-main">
-            <span class="row-title" dir="auto">{of.title.0}</span>
+            <span class="row-title" dir="auto">{of.title.0} {of.compared.then(|| view! { <ComparedMark /> })}</span>
             <span class="row-preview" dir="auto">{line}</span>
         </span>
         <span class="row-side">

@@ -3,7 +3,7 @@
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use stonechat_web::protocol::{ConversationId, Fault, Message, MessageKey, Page, Place, Request, Status};
+use stonechat_web::protocol::{Body, ConversationId, Fault, Message, MessageKey, Page, Place, Request, Status};
 use stonechat_web::view::days::{Day, Stamp};
 use web_sys::Element;
 
@@ -353,7 +353,9 @@ pub(crate) fn row_id(key: &MessageKey) -> String {
 }
 
 fn stamp(message: &Message) -> Stamp<'_> {
-    Stamp { sender: &message.key.sender.0, at_ms: message.sent_at_ms, day: clock::day(message.sent_at_ms) }
+    // What was noticed about somebody is not theirs.
+    let sender = if matches!(message.body, Body::Notice(_)) { "" } else { &message.key.sender.0 };
+    Stamp { sender, at_ms: message.sent_at_ms, day: clock::day(message.sent_at_ms) }
 }
 
 fn view() -> Option<Element> {

@@ -10,7 +10,11 @@
 )]
 
 #[cfg(target_arch = "wasm32")]
+mod alarms;
+#[cfg(target_arch = "wasm32")]
 mod app;
+#[cfg(target_arch = "wasm32")]
+mod camera;
 #[cfg(target_arch = "wasm32")]
 mod clock;
 #[cfg(target_arch = "wasm32")]
@@ -19,6 +23,8 @@ mod composer;
 mod conversation;
 #[cfg(target_arch = "wasm32")]
 mod details;
+#[cfg(target_arch = "wasm32")]
+mod devices;
 #[cfg(target_arch = "wasm32")]
 mod dialogs;
 #[cfg(target_arch = "wasm32")]
@@ -41,6 +47,8 @@ mod state;
 mod status;
 #[cfg(target_arch = "wasm32")]
 mod text;
+#[cfg(target_arch = "wasm32")]
+mod trust;
 
 #[cfg(not(target_arch = "wasm32"))]
 fn main() {

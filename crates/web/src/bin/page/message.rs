@@ -1,7 +1,7 @@
 //! One message: its bubble, and the lines that stand before it.
 
 use leptos::prelude::*;
-use stonechat_web::protocol::{Body, Message, Status};
+use stonechat_web::protocol::{Body, Message, Notice, Status};
 use stonechat_web::view::links::{Piece, pieces};
 
 use crate::clock;
@@ -21,6 +21,20 @@ pub(crate) fn MessageRow(
     let t = words();
     let Row { message, day, is_unread_from, is_first, is_last, is_sought } = row;
     let at = message.sent_at_ms;
+    let lines = view! {
+        {day.map(|_| view! { <h3 class="day">{clock::day_line(at, t)}</h3> })}
+        {is_unread_from.then(|| view! { <p class="day unread" id="unread-from">{t.unread_from_here}</p> })}
+    };
+    if let Body::Notice(Notice { kind, who }) = &message.body {
+        let class = if kind.is_loud() { "notice alarm" } else { "notice" };
+        return view! {
+            {lines}
+            <p class=class id=row_id(&message.key)>
+                {(t.trust.notice)(*kind, who)}
+            </p>
+        }
+        .into_any();
+    }
     let mut class = String::from(if message.is_mine { "bubble mine" } else { "bubble theirs" });
     for (is_so, name) in [(is_first, " first"), (is_last, " last"), (is_sought, " sought")] {
         class.push_str(if is_so { name } else { "" });
@@ -45,8 +59,7 @@ pub(crate) fn MessageRow(
         _ => None,
     };
     view! {
-        {day.map(|_| view! { <h3 class="day">{clock::day_line(at, t)}</h3> })}
-        {is_unread_from.then(|| view! { <p class="day unread" id="unread-from">{t.unread_from_here}</p> })}
+        {lines}
         <article class=class id=row_id(&message.key)>
             {sender}
             <MessageBody body=message.body.clone() />
@@ -57,6 +70,7 @@ pub(crate) fn MessageRow(
             {again}
         </article>
     }
+    .into_any()
 }
 
 #[component]
@@ -101,7 +115,10 @@ fn StatusMark(status: Status) -> impl IntoView {
 /// A message in one line, for a list.
 pub(crate) fn preview(message: &Message, is_group: bool, words: &Words) -> String {
     let text = body(message, words);
-    if message.is_mine {
+    if matches!(message.body, Body::Notice(_)) {
+        // Nobody wrote it.
+        text
+    } else if message.is_mine {
         format!("{} {text}", words.you)
     } else if is_group {
         format!("{}: {text}", message.sender_handle)
@@ -112,13 +129,17 @@ pub(crate) fn preview(message: &Message, is_group: bool, words: &Words) -> Strin
 
 /// A message as screen readers say it when it arrives.
 pub(crate) fn spoken(message: &Message, words: &Words) -> String {
-    format!("{}: {}", message.sender_handle, body(message, words))
+    match message.body {
+        Body::Notice(_) => body(message, words),
+        Body::Text(_) | Body::Newer => format!("{}: {}", message.sender_handle, body(message, words)),
+    }
 }
 
 /// No longer than a list shows.
 fn body(message: &Message, words: &Words) -> String {
     match &message.body {
         Body::Text(text) => text.chars().take(PREVIEW_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect(),
+        Body::Notice(Notice { kind, who }) => (words.trust.notice)(*kind, who),
         Body::Newer => words.newer.to_owned(),
     }
 }

@@ -74,6 +74,8 @@ pub(crate) enum Sign {
     Failed,
     Search,
     Requests,
+    Compared,
+    Camera,
 }
 
 impl Sign {
@@ -98,6 +100,8 @@ impl Sign {
             Self::Failed => "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18M12 7.5v5.5M12 16.2v.2",
             Self::Search => "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14M16 16l4.5 4.5",
             Self::Requests => "M4 6h16v11H9l-5 4zM9 11.5h6",
+            Self::Compared => "M12 3l7 2.5v5.5c0 4.6-2.9 8.2-7 10-4.1-1.8-7-5.4-7-10V5.5zM8.5 11.8l2.5 2.5 4.5-5",
+            Self::Camera => "M4 8h3.5l1.5-2.5h6L16.5 8H20v11H4zM12 10a3.5 3.5 0 1 0 0 7 3.5 3.5 0 0 0 0-7",
         }
     }
 }

@@ -33,7 +33,7 @@ pub(crate) fn RequestsPane() -> impl IntoView {
                 <ul class="rows" aria-label=t.requests>
                     <For
                         each=move || state.requests.get()
-                        key=|one| (one.account.clone(), one.conversation.clone())
+                        key=|one| (one.account.clone(), one.conversation.clone(), one.started_over)
                         children=move |request| view! { <RequestRow request fault /> }
                     />
                 </ul>
@@ -47,7 +47,7 @@ fn RequestRow(request: ContactRequest, fault: RwSignal<Option<String>>) -> impl 
     let t = words();
     let state = state();
     let is_busy = RwSignal::new(false);
-    let ContactRequest { account, handle, conversation, is_group, at_ms } = request;
+    let ContactRequest { account, handle, conversation, is_group, at_ms, started_over } = request;
     let accept = {
         let handle = handle.clone();
         move |_| {
@@ -95,6 +95,7 @@ fn RequestRow(request: ContactRequest, fault: RwSignal<Option<String>>) -> impl 
                     <time datetime=clock::iso(at_ms)>{clock::short(at_ms, t)}</time>
                 </p>
             </div>
+            {started_over.then(|| view! { <p class="notice alarm">{t.trust.request_started_over}</p> })}
             <div class="actions">
                 <button type="button" class="button primary" disabled=move || is_busy.get() on:click=accept>
                     {t.accept}

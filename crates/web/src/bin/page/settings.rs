@@ -4,6 +4,7 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use stonechat_web::protocol::{Request, Settings as Chosen, Start, Theme};
 
+use crate::devices::Devices;
 use crate::dialogs::Frame;
 use crate::picture::Picture;
 use crate::state::{Dialog, State, state, words};
@@ -51,6 +52,7 @@ pub(crate) fn Settings() -> impl IntoView {
                             chosen=theme
                             choose=Callback::new(move |theme| save(state, |chosen| chosen.theme = theme))
                         />
+                        <Devices />
                         <StorageFacts />
                         <h3 class="section-title">{t.this_account}</h3>
                         <dl class="facts">

@@ -3,8 +3,8 @@
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use stonechat_web::protocol::{
-    Connection, ContactRequest, Conversation, ConversationId, Event, Fault, FromReply, MessageKey, Request, Settings,
-    Start, Storage, TabRole, Theme,
+    Alarm, Connection, ContactRequest, Conversation, ConversationId, Event, Fault, FromReply, MessageKey, Request,
+    Settings, Start, Storage, TabRole, Theme,
 };
 use stonechat_web::transport::Worker;
 use wasm_bindgen::JsCast as _;
@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) is_loaded: RwSignal<bool>,
     /// Who wants to write.
     pub(crate) requests: RwSignal<Vec<ContactRequest>>,
+    /// Everything alarming that was found, what is not dismissed first.
+    pub(crate) alarms: RwSignal<Vec<Alarm>>,
     /// Language and theme.
     pub(crate) settings: RwSignal<Settings>,
     /// Where everything is kept.
@@ -68,6 +70,11 @@ pub(crate) enum Dialog {
     NewMessage,
     NewGroup,
     Details(ConversationId),
+    /// Why its lock is what it is.
+    Why(ConversationId),
+    /// The safety number with this handle.
+    Safety(String),
+    Alarms,
     Settings,
     SignOut,
 }
@@ -83,6 +90,7 @@ impl State {
             conversations: RwSignal::default(),
             is_loaded: RwSignal::new(false),
             requests: RwSignal::default(),
+            alarms: RwSignal::default(),
             settings: RwSignal::default(),
             storage: RwSignal::default(),
             route: RwSignal::new(Route::of_address()),
@@ -205,6 +213,7 @@ impl State {
                 }
             }
             Event::Requests(requests) => self.requests.set(requests),
+            Event::Alarms(alarms) => self.alarms.set(alarms),
             Event::Connection(connection) => {
                 if self.connection.with_untracked(|now| *now != connection) {
                     self.connection.set(connection);
@@ -272,6 +281,9 @@ impl State {
                 self.is_loaded.set(true);
                 self.read_on();
             }
+            if let Ok(alarms) = self.ask(Request::Alarms).await {
+                self.alarms.set(alarms);
+            }
             self.log.reload(self);
             if let Ok(requests) = self.ask(Request::Requests).await {
                 self.requests.set(requests);
@@ -289,6 +301,7 @@ impl State {
         self.conversations.set(Vec::new());
         self.is_loaded.set(false);
         self.requests.set(Vec::new());
+        self.alarms.set(Vec::new());
         self.refused.set(Vec::new());
         self.settings.set(Settings::default());
         self.person.set(String::new());

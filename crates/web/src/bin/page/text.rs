@@ -4,8 +4,11 @@ use stonechat_client::HandleError;
 use stonechat_web::protocol::{Fault, Role};
 use stonechat_web::view::days::DayName;
 
+use self::trust::TrustWords;
+
 mod de;
 mod en;
+mod trust;
 
 /// All languages, the first for whoever speaks none of them.
 pub(crate) static LANGUAGES: [&Words; 2] = [&en::ENGLISH, &de::GERMAN];
@@ -172,6 +175,9 @@ pub(crate) struct Words {
     pub(crate) follows: &'static str,
     pub(crate) storage_banner: &'static str,
     pub(crate) refused: &'static str,
+
+    // Locks, safety numbers, devices, alarms.
+    pub(crate) trust: &'static TrustWords,
 }
 
 impl Words {

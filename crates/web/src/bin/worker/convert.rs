@@ -7,8 +7,8 @@ use stonechat_client::{
     VaultProblem,
 };
 use stonechat_web::protocol::{
-    AccountId, Body, Connection, ContactRequest, Conversation, ConversationId, Fault, FaultCode, Me, Member,
-    Message, MessageId, MessageKey, Role, Status, Target, Text,
+    AccountId, Body, Connection, ContactRequest, Conversation, ConversationId, Fault, FaultCode, Me, Member, Message,
+    MessageId, MessageKey, Role, Status, Target, Text,
 };
 
 use crate::trust;

@@ -199,6 +199,8 @@ pub(super) static GERMAN: Words = Words {
     follows: "Stonechat läuft auch in einem anderen Tab; dieser hier folgt ihm.",
     storage_banner: "Dieser Browser darf deine Nachrichten löschen, wenn der Platz knapp wird.",
     refused: "Etwas wurde abgelehnt, das ehrliche Software nicht tut:",
+
+    trust: &super::trust::GERMAN,
 };
 
 /// What the client says in English is left where only it knows more.
@@ -224,6 +226,20 @@ fn fault(fault: &Fault) -> String {
         FaultCode::NotAllowed => format!("Das geht gerade nicht, oder nicht in deiner Rolle. ({text})"),
         FaultCode::Invalid => format!("Das ist leer, zu lang oder zu viel. ({text})"),
         FaultCode::Refused => format!("Der Server hat abgelehnt. ({text})"),
+        FaultCode::Directory => {
+            format!("Noch lässt sich nicht prüfen, wer das ist. Nichts wurde gesendet; versuch es gleich noch einmal. ({text})")
+        }
+        FaultCode::StartedOver => format!(
+            "Der Name {who} gehört jetzt einem anderen Konto als dem, das du kennst: Die Person hat neu angefangen, oder jemand anders hat \
+             den Namen. Nichts wurde gesendet. Frag auf einem anderen Weg nach, dann nimm die Anfrage an."
+        ),
+        FaultCode::Mismatch => format!(
+            "Das ist nicht die Sicherheitsnummer, die du mit {who} teilst: Ihr sprecht nicht beide miteinander. Schreib nichts, was unter \
+             euch bleiben muss, und sag es auf einem anderen Weg."
+        ),
+        FaultCode::UnknownDevice => "Dieses Gerät hat das Konto nicht.".into(),
+        FaultCode::ThisDevice => "Das ist dieses Gerät; sperre es von einem anderen aus.".into(),
+        FaultCode::UnknownAlarm => "Diesen Alarm gibt es nicht mehr.".into(),
         FaultCode::NoAccount => "Hier ist niemand angemeldet.".into(),
         FaultCode::AlreadySignedUp => "In diesem Browser ist schon jemand angemeldet. Melde dich dort zuerst ab.".into(),
         FaultCode::NoStorage => {

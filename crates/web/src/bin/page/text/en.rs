@@ -191,4 +191,6 @@ pub(super) static ENGLISH: Words = Words {
     follows: "Stonechat also runs in another tab; this one follows it.",
     storage_banner: "This browser may delete your messages when space is short.",
     refused: "Something was refused that honest software does not do:",
+
+    trust: &super::trust::ENGLISH,
 };
