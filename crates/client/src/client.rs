@@ -214,8 +214,8 @@ impl Client {
 
     // --- writing: saved at once, done with the server in the background; `sync` waits for that ---
 
-    /// Sends a text; returns when the server has it on its disk. The message is saved first, so that it is sent even if this
-    /// process ends.
+    /// Sends a text; returns when the server has it on its disk, with the invitations of those who need one to read it. The
+    /// message is saved first, so that it is sent even if this process ends.
     ///
     /// # Errors
     /// [`ClientError::Saved`] when that takes longer than [`SEND_TIMEOUT`], or when no connection can be had for two seconds: it
@@ -235,7 +235,11 @@ impl Client {
                 let why = self.notice(conversation).await.unwrap_or_else(|| "its conversation cannot be opened".into());
                 Err(ClientError::NotSent { conversation, message, why })
             }
-            Some(Ok(_)) => Ok(sent),
+            Some(Ok(_)) => {
+                // Who is written to for the first time gets a letter as well. It is saved: if it takes long, it goes later.
+                let _ = self.command(Command::PostLetters, deadline.saturating_duration_since(Instant::now())).await;
+                Ok(sent)
+            }
             Some(Err(_)) => {
                 Err(ClientError::Saved { conversation, message, until: "this home is opened again".into() })
             }

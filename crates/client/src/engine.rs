@@ -185,6 +185,16 @@ impl Engine {
         let _ = rt::timeout(LINGER, good_bye).await;
         arrivals.close();
         links.shutdown().await;
+        if self.failures >= FAILURES_MAX {
+            // Nothing can be done any more, and what is there can still be read.
+            while let Some(request) = requests.recv().await {
+                match request {
+                    Request::Command { reply, .. } => drop(reply),
+                    Request::Job(job) => job(&mut self.vault),
+                    Request::Stop => break,
+                }
+            }
+        }
         self.vault
     }
 

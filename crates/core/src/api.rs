@@ -77,6 +77,9 @@ pub enum Command {
     /// Takes everything that waits up: finishes when each conversation is up to date and nothing waits to be sent, or with
     /// [`CommandError::Offline`].
     Sync,
+    /// Finishes when every letter that waits was tried, so that who was invited can read what was sent; or with
+    /// [`CommandError::Offline`].
+    PostLetters,
     /// Makes a group.
     CreateGroup {
         /// 1 to [`crate::limits::GROUP_NAME_BYTES_MAX`] bytes.

@@ -85,6 +85,10 @@ impl Core {
                 self.syncing.push(id);
                 return Ok(None);
             }
+            Command::PostLetters => {
+                self.posting.push(id);
+                return Ok(None);
+            }
             Command::Send { to, text } => self.send(ctx, &to, text)?,
             Command::CreateGroup { name, members } => {
                 let accounts = self.accounts(ctx, &members)?;
@@ -545,6 +549,7 @@ impl Command {
             Self::Send { to: Target::Conversation(_), .. }
             | Self::Register
             | Self::Sync
+            | Self::PostLetters
             | Self::Leave { .. }
             | Self::Rename { .. }
             | Self::MarkRead { .. }

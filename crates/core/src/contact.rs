@@ -13,7 +13,7 @@ use stonechat_wire::{
 use zeroize::Zeroizing;
 
 use crate::account::{accept, known};
-use crate::api::{Event, Link};
+use crate::api::{Event, Link, Outcome};
 use crate::commit::{WELCOME_BYTES_MAX, WelcomePackage};
 use crate::directory::{Belief, Source};
 use crate::envelope::{self, Letter, LetterBody, UnverifiedLetter, Welcome};
@@ -528,6 +528,22 @@ impl Core {
             let sealed = Bytes::new(record.sealed).map_err(|_| CoreError::Bug("a letter over its bound".into()))?;
             let request = Request::PostEnvelope { account: record.account, device: record.device, admission, sealed };
             self.ask(ctx, Link::Anonymous, request, Pending::PostEnvelope(key));
+        }
+        Ok(())
+    }
+
+    /// Whoever waits for letters to be tried is told.
+    pub(crate) fn settle_letters(&mut self, ctx: &mut Ctx<'_>) -> Result<(), CoreError> {
+        if self.posting.is_empty() || !self.session.anonymous.ready {
+            return Ok(());
+        }
+        for (_, value) in ctx.txn.prefixed(Table::Envelope, &[], usize::MAX)? {
+            if crate::records::parse::<EnvelopeRecord>(&value)?.tries == 0 {
+                return Ok(());
+            }
+        }
+        for command in std::mem::take(&mut self.posting) {
+            ctx.finish(command, Ok(Outcome::Done));
         }
         Ok(())
     }

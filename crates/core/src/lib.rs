@@ -76,6 +76,7 @@ pub struct Core {
     timers: BTreeSet<(Timestamp, ConversationId)>,
     /// Commands that wait for everything to settle.
     syncing: Vec<CommandId>,
+    posting: Vec<CommandId>,
 }
 
 impl Core {
@@ -91,6 +92,7 @@ impl Core {
             dirty: BTreeSet::new(),
             timers: BTreeSet::new(),
             syncing: Vec::new(),
+            posting: Vec::new(),
         })
     }
 
@@ -129,6 +131,7 @@ impl Core {
         self.dirty.clear();
         self.timers.clear();
         self.syncing.clear();
+        self.posting.clear();
     }
 
     /// Does whatever has become possible or due.
@@ -148,6 +151,7 @@ impl Core {
         self.drive_envelopes(ctx)?;
         self.drive_requests(ctx)?;
         self.settle_syncs(ctx)?;
+        self.settle_letters(ctx)?;
         if let Some((at, _)) = self.timers.first() {
             ctx.wake(*at, "a conversation has something to do");
         }

@@ -216,7 +216,7 @@ impl Core {
         for command in extending {
             ctx.finish(command, Err(CommandError::Offline));
         }
-        for command in std::mem::take(&mut self.syncing) {
+        for command in std::mem::take(&mut self.syncing).into_iter().chain(std::mem::take(&mut self.posting)) {
             ctx.finish(command, Err(CommandError::Offline));
         }
         if was_ready {

@@ -4,10 +4,11 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use stonechat_directory::proof::{account_label, handle_label};
 use stonechat_wire::limits::{CONVERSATION_TTL_SECS, ENVELOPE_TTL_SECS};
 use stonechat_wire::{AccountId, DeviceId, Handle, Lane, LogBody, LogEntry, LogSignature, Signer, decode};
 
-use crate::directory::said_of;
+use crate::directory::read_value;
 use crate::services::{InboxConfig, QUOTA_TTL_SECS, drawn, keys};
 use crate::store::{Entry as Stored, Key, SqliteLog, StoreError, Whole};
 
@@ -69,6 +70,8 @@ pub struct DisclosedEntry {
 /// One version of what the directory says.
 #[derive(Debug, Serialize)]
 pub struct DisclosedVersion {
+    /// Where it stands.
+    pub place: Place,
     /// `account` (the head of its log) or `handle` (whose it is).
     pub label: &'static str,
     /// Counted from 1.
@@ -179,11 +182,14 @@ pub async fn disclose(store: &SqliteLog, handle: &Handle) -> Result<Option<Discl
             tokens_drawn.push(DisclosedDraw { day, place, tokens_so_far: drawn(&stored.bytes) });
         }
     }
-    let said = said_of(store, &account, handle).await?;
-    let directory = said
-        .into_iter()
-        .map(|(label, version, epoch, value)| DisclosedVersion { label, version, epoch, value: hex::encode(value) })
-        .collect();
+    let mut directory = Vec::new();
+    for (label, bytes) in [("account", account_label(&account)), ("handle", handle_label(handle))] {
+        for (row, stored) in &store.whole(&keys::directory_values(&bytes)).await?.records {
+            let Some((version, epoch, value)) = read_value(&stored.bytes) else { continue };
+            let place = place(*row, stored, None);
+            directory.push(DisclosedVersion { place, label, version, epoch, value: hex::encode(value) });
+        }
+    }
     Ok(Some(Disclosure {
         handle: handle.to_string(),
         handle_record: place(row, &holder, None),
@@ -318,8 +324,8 @@ impl Disclosure {
             writeln!(out, "  contact capability with hash {hash}")?;
         }
         for version in &self.directory {
-            let DisclosedVersion { label, version, epoch, value } = version;
-            writeln!(out, "  directory: {label}, version {version}, published in epoch {epoch}: {value}")?;
+            let DisclosedVersion { place, label, version, epoch, value } = version;
+            writeln!(out, "  directory: {label}, version {version}, published in epoch {epoch}: {value}; {place}")?;
         }
         self.inbox.records.write_text(out, "settings", raw)?;
         for device in &self.devices {

@@ -14,8 +14,8 @@ use stonechat_core::policy::{GroupState, roles_effective};
 use stonechat_core::vault::{MemoryVault, Table, Txn, VaultRead};
 use stonechat_core::{Role, query, sign_up};
 use stonechat_wire::{
-    self as wire, AccountLog, Bytes, Capability, CapabilityHash, ConversationId, EntryKind, EpochCaps, EpochId, Handle,
-    List, LogBody, LogEntry, Request, Seq, Timestamp, encode,
+    self as wire, AccountId, AccountLog, Bytes, Capability, CapabilityHash, ConversationId, EntryKind, EpochCaps,
+    EpochId, Handle, List, LogBody, LogEntry, ProvenAccount, Request, Seq, Timestamp, encode,
 };
 
 /// A way to break the rules of a conversation.
@@ -25,10 +25,12 @@ pub enum Breach {
     Add,
     /// Adds a device of the member's own making under another member's account.
     Impersonate,
-    /// Adds somebody and shows no account log of theirs.
+    /// Adds somebody and shows nothing of what the directory says of them.
     NoEvidence,
     /// Adds somebody with an account log whose signature is forged.
     ForgedEvidence,
+    /// Adds somebody with the proof of another account.
+    BorrowedEvidence,
     /// Evidence that is none.
     GarbledEvidence,
     /// Removes the owner.
@@ -47,17 +49,28 @@ pub enum Breach {
     Stale,
     /// Brings the log of an account that it does not add.
     NeedlessEvidence,
-    /// Adds somebody whose account log says one thing or another, always signed by its own keys: whoever saw the other one
-    /// before does not follow. An admin may add; nothing in the commit itself is wrong.
-    TwoFaced(bool),
+    /// Adds somebody whose account log says one thing (as the directory has it) or another, always signed by their own keys.
+    /// An admin may add; but for the directory, whoever saw the other log before would not follow, and the group would be
+    /// divided.
+    TwoFaced(Face),
+}
+
+/// Which of two account logs somebody shows who has two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Face {
+    /// The one that the directory has.
+    Published,
+    /// The other one.
+    Hidden,
 }
 
 /// Those that break a rule by themselves.
-pub const BREACHES: [Breach; 13] = [
+pub const BREACHES: [Breach; 14] = [
     Breach::Add,
     Breach::Impersonate,
     Breach::NoEvidence,
     Breach::ForgedEvidence,
+    Breach::BorrowedEvidence,
     Breach::GarbledEvidence,
     Breach::RemoveOwner,
     Breach::Rename,
@@ -75,8 +88,8 @@ impl Breach {
         match self {
             Self::Add => "a member who is neither owner nor admin added somebody",
             Self::Impersonate => "a commit names a device that its account does not have",
-            Self::NoEvidence => "a commit names an account whose log is not known",
-            Self::ForgedEvidence => "an account log that it brings",
+            Self::NoEvidence => "it adds somebody without what the directory says of them",
+            Self::ForgedEvidence | Self::BorrowedEvidence | Self::TwoFaced(_) => "an account that it brings",
             Self::GarbledEvidence => "its evidence is malformed",
             Self::RemoveOwner => "a member removed somebody whom their role does not let them remove",
             Self::Rename => "a member who is neither owner nor admin renamed the group",
@@ -86,14 +99,13 @@ impl Breach {
             Self::WrongCapability => "it names capabilities that are not those of its epoch",
             Self::Stale => "the message is of epoch",
             Self::NeedlessEvidence => "it brings an account log that it does not need",
-            Self::TwoFaced(_) => "their account log contradicts the one first seen",
         }
     }
 }
 
 /// A group name that only a breach gives.
 pub const STOLEN_NAME: &str = "mine now";
-/// The handle of somebody whom only a breach adds.
+/// How the handles of those begin whom only a breach adds.
 pub const GHOST: &str = "ghost";
 
 /// What a crafting member keeps between its breaches.
@@ -105,12 +117,19 @@ pub struct Crafter {
     puppet: Option<Ghost>,
 }
 
+/// The server, for somebody who signs up there like anybody else.
+pub trait SignUps {
+    /// Makes an account of a log and has the directory publish it. Returns the proof that anybody gets.
+    fn sign_up(&mut self, log: &AccountLog) -> Option<ProvenAccount>;
+}
+
 impl Crafter {
     /// The request that posts such a commit to a conversation of the vault's owner. `None` where their role allows it, or
     /// where they are out.
     pub fn breach(
         &mut self,
         vault: &MemoryVault,
+        server: &mut impl SignUps,
         rng: &mut ChaCha20Rng,
         now: Timestamp,
         id: ConversationId,
@@ -126,11 +145,11 @@ impl Crafter {
         let plan = match breach {
             Breach::TwoFaced(face) => {
                 if self.puppet.is_none() {
-                    self.puppet = Some(ghost(rng, now)?);
+                    self.puppet = Some(Ghost::new(server, rng, now, Some(RECOVERY[0]))?);
                 }
                 self.puppet.as_ref()?.two_faced(rng, now, face)?
             }
-            _ => plan(&group, &me, rng, now, breach)?,
+            _ => plan(vault, &group, &me, server, rng, now, breach)?,
         };
         let mls = Mls::new(&mut txn, rng);
         if group.pending() {
@@ -162,7 +181,15 @@ impl Crafter {
     }
 }
 
-fn plan(group: &Group, me: &Keys, rng: &mut ChaCha20Rng, now: Timestamp, breach: Breach) -> Option<CommitPlan> {
+fn plan(
+    vault: &MemoryVault,
+    group: &Group,
+    me: &Keys,
+    server: &mut impl SignUps,
+    rng: &mut ChaCha20Rng,
+    now: Timestamp,
+    breach: Breach,
+) -> Option<CommitPlan> {
     let state = GroupState::decode(group.state()).ok()?;
     let leaves: Vec<_> = group.members().iter().map(|leaf| (leaf.index, leaf.identity.account)).collect();
     let roles = roles_effective(&state, &leaves);
@@ -170,35 +197,41 @@ fn plan(group: &Group, me: &Keys, rng: &mut ChaCha20Rng, now: Timestamp, breach:
     let is_group = state.direct_accounts().is_none();
     let others: Vec<&Leaf> = group.members().iter().filter(|leaf| leaf.identity.account != me.leaf.account).collect();
     let set = |state: GroupState| Some(CommitPlan { state: Some(state.encode()), update_path: true, ..no_changes() });
-    let with = |package: Vec<u8>, logs: Vec<AccountLog>| {
-        let aad = encode(&EvidenceView { logs });
+    let with = |package: Vec<u8>, accounts: Vec<ProvenAccount>| {
+        let aad = encode(&EvidenceView { accounts });
         Some(CommitPlan { add: vec![package], aad, ..no_changes() })
     };
     match breach {
         Breach::NeedlessEvidence => {
-            let aad = encode(&EvidenceView { logs: vec![ghost(rng, now)?.log] });
+            let aad = encode(&EvidenceView { accounts: vec![Ghost::new(server, rng, now, None)?.proven] });
             Some(CommitPlan { aad, update_path: true, ..no_changes() })
         }
         Breach::Add if is_group && role < Role::Admin => {
-            let ghost = ghost(rng, now)?;
-            with(ghost.key_package(rng, now, ghost.leaf)?, vec![ghost.log])
+            let ghost = Ghost::new(server, rng, now, None)?;
+            with(ghost.key_package(rng, now, ghost.leaf)?, vec![ghost.proven])
         }
         Breach::NoEvidence => {
-            let ghost = ghost(rng, now)?;
+            let ghost = Ghost::new(server, rng, now, None)?;
             with(ghost.key_package(rng, now, ghost.leaf)?, Vec::new())
         }
         Breach::ForgedEvidence => {
-            let ghost = ghost(rng, now)?;
-            let mut entry = ghost.log.0.first()?.clone();
+            let ghost = Ghost::new(server, rng, now, None)?;
+            let mut entry = ghost.proven.log.0.first()?.clone();
             let mut signatures = entry.signatures.into_vec();
             signatures.first_mut()?.signature[5] ^= 1;
             entry.signatures = List::new(signatures).ok()?;
-            with(ghost.key_package(rng, now, ghost.leaf)?, vec![AccountLog(List::new(vec![entry]).ok()?)])
+            let package = ghost.key_package(rng, now, ghost.leaf)?;
+            with(package, vec![ProvenAccount { log: AccountLog(List::new(vec![entry]).ok()?), ..ghost.proven }])
+        }
+        Breach::BorrowedEvidence => {
+            let (ghost, other) = (Ghost::new(server, rng, now, None)?, Ghost::new(server, rng, now, None)?);
+            let package = ghost.key_package(rng, now, ghost.leaf)?;
+            with(package, vec![ProvenAccount { log: ghost.proven.log, proof: other.proven.proof }])
         }
         Breach::Impersonate => {
-            let puppet = ghost(rng, now)?;
+            let puppet = Ghost::new(server, rng, now, None)?;
             let leaf = LeafIdentity { account: others.first()?.identity.account, device: puppet.leaf.device };
-            with(puppet.key_package(rng, now, leaf)?, Vec::new())
+            with(puppet.key_package(rng, now, leaf)?, vec![proof(vault, &leaf.account)?])
         }
         Breach::GarbledEvidence => Some(CommitPlan { aad: b"believe me".to_vec(), update_path: true, ..no_changes() }),
         Breach::RemoveOwner if is_group && role < Role::Owner => {
@@ -223,43 +256,47 @@ fn plan(group: &Group, me: &Keys, rng: &mut ChaCha20Rng, now: Timestamp, breach:
 }
 
 fn no_changes() -> CommitPlan {
-    CommitPlan { aad: encode(&EvidenceView { logs: Vec::new() }), ..CommitPlan::default() }
+    CommitPlan { aad: encode(&EvidenceView { accounts: Vec::new() }), ..CommitPlan::default() }
 }
 
-/// Somebody who never signed up anywhere.
+/// Somebody who signed up for nothing else than this.
 struct Ghost {
     signing: SigningKey,
     signer: Signer,
     leaf: LeafIdentity,
-    log: AccountLog,
-}
-
-fn ghost(rng: &mut ChaCha20Rng, now: Timestamp) -> Option<Ghost> {
-    let mut vault = MemoryVault::default();
-    let handle = Handle::parse(GHOST).ok()?;
-    let made = sign_up(&vault, rng, now, handle, "sim".into()).ok()?;
-    vault.commit(made.changes);
-    let me: MeView = record(&vault, Table::Meta, b"me")?;
-    let log = AccountLog(List::new(vec![me.genesis]).ok()?);
-    let Keys { signer, leaf } = Keys::of(&vault)?;
-    Some(Ghost { signing: SigningKey::from_bytes(&me.signature_seed), signer, leaf, log })
+    proven: ProvenAccount,
 }
 
 impl Ghost {
-    /// Adds it, with a log whose second entry is another one for each face.
-    fn two_faced(&self, rng: &mut ChaCha20Rng, now: Timestamp, face: bool) -> Option<CommitPlan> {
-        let genesis = self.log.0.first()?;
-        let recovery = SigningKey::from_bytes(&[u8::from(face) + 1; 32]);
-        let body = LogBody::RotateRecovery {
-            previous: genesis.hash(),
-            recovery: recovery.verifying_key().to_bytes(),
-            at: Timestamp(u64::from(face)),
+    /// `rotated`: the seed of a recovery key that replaces the first one before anybody is told of the account.
+    fn new(
+        server: &mut impl SignUps,
+        rng: &mut ChaCha20Rng,
+        now: Timestamp,
+        rotated: Option<[u8; 32]>,
+    ) -> Option<Self> {
+        let mut vault = MemoryVault::default();
+        let handle = Handle::parse(&format!("{GHOST}{:08x}", rng.next_u32())).ok()?;
+        let made = sign_up(&vault, rng, now, handle, "sim".into()).ok()?;
+        vault.commit(made.changes);
+        let me: MeView = record(&vault, Table::Meta, b"me")?;
+        let Keys { signer, leaf } = Keys::of(&vault)?;
+        let signing = SigningKey::from_bytes(&me.signature_seed);
+        let log = match rotated {
+            None => AccountLog(List::new(vec![me.genesis]).ok()?),
+            Some(seed) => rotate(me.genesis, leaf, &signing, &seed)?,
         };
-        let by = (wire::Signer::Device(self.leaf.device), &self.signing);
-        let entry = LogEntry::sign(&body, &[by, (wire::Signer::Recovery, &recovery)]);
-        let log = AccountLog(List::new(vec![genesis.clone(), entry]).ok()?);
+        Some(Self { signing, signer, leaf, proven: server.sign_up(&log)? })
+    }
+
+    /// Adds it, with the log that the directory has, or with another one and that one's proof.
+    fn two_faced(&self, rng: &mut ChaCha20Rng, now: Timestamp, face: Face) -> Option<CommitPlan> {
+        let mut proven = self.proven.clone();
+        if face == Face::Hidden {
+            proven.log = rotate(proven.log.0.first()?.clone(), self.leaf, &self.signing, &RECOVERY[1])?;
+        }
         let add = vec![self.key_package(rng, now, self.leaf)?];
-        Some(CommitPlan { add, aad: encode(&EvidenceView { logs: vec![log] }), ..no_changes() })
+        Some(CommitPlan { add, aad: encode(&EvidenceView { accounts: vec![proven] }), ..no_changes() })
     }
 
     fn key_package(&self, rng: &mut ChaCha20Rng, now: Timestamp, leaf: LeafIdentity) -> Option<Vec<u8>> {
@@ -269,6 +306,27 @@ impl Ghost {
         generate_key_package(&mls, &self.signer, leaf, now.0, 24 * 3_600, false).ok()
     }
 }
+
+/// An account log of two entries: the second one replaces the recovery key.
+fn rotate(genesis: LogEntry, leaf: LeafIdentity, signing: &SigningKey, seed: &[u8; 32]) -> Option<AccountLog> {
+    let recovery = SigningKey::from_bytes(seed);
+    let body = LogBody::RotateRecovery {
+        previous: genesis.hash(),
+        recovery: recovery.verifying_key().to_bytes(),
+        at: Timestamp(0),
+    };
+    let by = (wire::Signer::Device(leaf.device), signing);
+    let entry = LogEntry::sign(&body, &[by, (wire::Signer::Recovery, &recovery)]);
+    Some(AccountLog(List::new(vec![genesis, entry]).ok()?))
+}
+
+/// What the member's client keeps of what the directory says of somebody.
+fn proof(vault: &MemoryVault, account: &AccountId) -> Option<ProvenAccount> {
+    record(vault, Table::Meta, &[b"directory/proof/".as_slice(), &account.0].concat())
+}
+
+/// Recovery keys of [`Breach::TwoFaced`].
+const RECOVERY: [[u8; 32]; 2] = [[1; 32], [2; 32]];
 
 /// What the member signs with.
 struct Keys {
@@ -319,8 +377,8 @@ struct MeView {
 #[derive(Encode)]
 #[cbor(map)]
 struct EvidenceView {
-    #[n(0)]
-    logs: Vec<AccountLog>,
+    #[n(1)]
+    accounts: Vec<ProvenAccount>,
 }
 
 /// A row behind the byte for its format.

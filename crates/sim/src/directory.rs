@@ -13,7 +13,11 @@ use stonechat_directory::{SignedNote, VerifierKey};
 use stonechat_server::directory::{DirectoryKeys, DirectorySettings};
 use stonechat_server::services::{Services, Session, Settings, TokenKey};
 use stonechat_server::store::MemoryLog;
-use stonechat_wire::{Bytes, Failure, List, Reply, Request, ServerFrame, SignedHead, Timestamp};
+use stonechat_wire::{
+    AccountId, AccountLog, Bytes, Failure, List, ProvenAccount, Reply, Request, ServerFrame, SignedHead, Timestamp,
+};
+
+use crate::craft::SignUps;
 
 /// The witnesses of the world: two, and both must have cosigned.
 pub struct Witnesses {
@@ -71,6 +75,45 @@ impl Witnesses {
         }
         if let Ok(bytes) = Bytes::new(note.to_string().into_bytes()) {
             head.checkpoint = bytes;
+        }
+    }
+}
+
+/// The honest directory, for somebody who signs up at once.
+pub struct Publisher<'a> {
+    /// Its services.
+    pub services: &'a Services<MemoryLog>,
+    /// Who confirms what it publishes.
+    pub witnesses: &'a Witnesses,
+    /// When.
+    pub now: Timestamp,
+    /// For the connection.
+    pub rng: ChaCha20Rng,
+}
+
+impl Publisher<'_> {
+    fn ask(&mut self, session: &mut Session, request: Request) -> Option<Reply> {
+        let answer = self.services.handle(session, self.now, &mut self.rng, request).now_or_never();
+        answer.expect("the memory log completes at once").ok()
+    }
+}
+
+impl SignUps for Publisher<'_> {
+    fn sign_up(&mut self, log: &AccountLog) -> Option<ProvenAccount> {
+        let (genesis, more) = log.0.split_first()?;
+        let account = AccountId(genesis.hash());
+        let mut session = Session::new("sim".into(), &mut self.rng);
+        self.ask(&mut session, Request::CreateAccount { genesis: genesis.clone() })?;
+        for entry in more {
+            self.ask(&mut session, Request::ExtendAccount { account, entry: entry.clone() })?;
+        }
+        let published = self.services.publish(self.now).now_or_never();
+        published.expect("the memory log completes at once").ok()?;
+        let mut anonymous = Session::new("sim".into(), &mut self.rng);
+        let found = self.ask(&mut anonymous, Request::GetAccount { account })?;
+        match self.witnesses.cosign(ServerFrame::Reply(0, found), self.now) {
+            ServerFrame::Reply(_, Reply::Account(found)) => Some(found),
+            _ => None,
         }
     }
 }

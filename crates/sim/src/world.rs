@@ -289,7 +289,14 @@ impl World {
         if !links.contains_key(&Link::Anonymous) {
             return false;
         }
-        let Some(request) = crafter.breach(vault, &mut self.rng, self.now, id, breach) else { return false };
+        let mut server = directory::Publisher {
+            services: &self.services,
+            witnesses: &self.witnesses,
+            now: self.now,
+            rng: ChaCha20Rng::seed_from_u64(self.rng.next_u64()),
+        };
+        let made = crafter.breach(vault, &mut server, &mut self.rng, self.now, id, breach);
+        let Some(request) = made else { return false };
         self.send_to_server(client, Link::Anonymous, &ClientFrame { id: BREACH_ID, request });
         true
     }

@@ -45,8 +45,8 @@ fn sign_up_whoami_requests_and_members_have_these_names() {
     let names = |value: Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
     assert_eq!(names(json(&SignedUp::new(&alice(), "a b"))), "account device handle recovery_phrase");
     assert_eq!(names(json(&WhoAmI::new(&alice(), KeySource::File))), "account device handle key registered server");
-    assert_eq!(names(json(&RequestLine::new(&request("dave")))), "account at conversation handle kind");
-    assert_eq!(names(json(&MemberLine::new(&member("bob", Role::Owner)))), "account devices handle role");
+    assert_eq!(names(json(&RequestLine::new(&request("dave")))), "account at conversation handle kind started_over");
+    assert_eq!(names(json(&MemberLine::new(&member("bob", Role::Owner)))), "account devices handle role verified");
 }
 
 #[test]

@@ -577,18 +577,9 @@ impl<S: KeyedLog> Directory<S> {
     }
 }
 
-/// What a store's directory says of an account: label, version, epoch and value, the oldest first. For disclosure.
-pub(crate) async fn said_of<S: KeyedLog>(
-    store: &S,
-    account: &AccountId,
-    handle: &Handle,
-) -> Result<Vec<(&'static str, u64, u64, Vec<u8>)>, StoreError> {
-    let (nodes, mut said) = (Nodes::new(store.clone()), Vec::new());
-    for (name, label) in [("account", account_label(account)), ("handle", handle_label(handle))] {
-        let versions = nodes.versions(&label).await?;
-        said.extend(versions.into_iter().map(|(version, epoch, value)| (name, version, epoch, value)));
-    }
-    Ok(said)
+/// What an entry of [`places::directory_values`] says: version, epoch and value.
+pub(crate) fn read_value(bytes: &[u8]) -> Option<(u64, u64, Vec<u8>)> {
+    nodes::decode_state(bytes, &[]).ok().map(|state| (state.version, state.epoch, state.value.0))
 }
 
 /// What the services know of an account that is to be published.

@@ -192,13 +192,6 @@ impl<S: KeyedLog> Nodes<S> {
         }
     }
 
-    /// What the directory says of a label, the oldest first: version, epoch, value.
-    pub(crate) async fn versions(&self, label: &[u8]) -> Result<Vec<(u64, u64, Vec<u8>)>, StoreError> {
-        let failed = |error: AkdStorageError| StoreError::Unavailable { cause: error.to_string() };
-        let states = self.states(label).await.map_err(failed)?;
-        Ok(states.into_iter().map(|state| (state.version, state.epoch, state.value.0)).collect())
-    }
-
     async fn get_one(&self, kind: StorageType, id: &[u8]) -> Result<DbRecord, AkdStorageError> {
         let missing = || AkdStorageError::NotFound("no such record".to_owned());
         if kind == StorageType::ValueState {
@@ -433,7 +426,7 @@ fn decode_record(bytes: &[u8]) -> Result<DbRecord, AkdStorageError> {
     }
 }
 
-fn decode_state(bytes: &[u8], label: &[u8]) -> Result<ValueState, AkdStorageError> {
+pub(super) fn decode_state(bytes: &[u8], label: &[u8]) -> Result<ValueState, AkdStorageError> {
     match decode(bytes).map_err(|_| damaged())? {
         Stored::Value(value, version, node, epoch) => Ok(ValueState {
             value: AkdValue(value),

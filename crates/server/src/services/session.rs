@@ -65,7 +65,15 @@ impl Session {
     pub fn new<R: RngCore + CryptoRng>(host: String, rng: &mut R) -> Self {
         let mut nonce = [0; 32];
         rng.fill_bytes(&mut nonce);
-        Self { host, nonce, kind: Kind::Open, follows: Follows::default(), inbox: None, account_changed: false, watcher: None }
+        Self {
+            host,
+            nonce,
+            kind: Kind::Open,
+            follows: Follows::default(),
+            inbox: None,
+            account_changed: false,
+            watcher: None,
+        }
     }
 
     /// The name that the client dialled.
