@@ -139,10 +139,56 @@ export class App {
     await this.message(text).waitFor();
   }
 
-  /** What the lock over the open conversation's picture says. */
+  /** The lock over the open conversation's picture: a button that says why. */
+  get lockButton() {
+    return this.page.locator('.chat-pane .bar').getByRole('button', { name: /erified/ });
+  }
+
+  /** What it says. */
   async lock() {
-    const lock = this.page.locator('.chat-pane .bar').getByRole('img', { name: /erified/ });
-    return (await accessibleName(lock)).startsWith('Verified') ? 'closed' : 'open';
+    return (await accessibleName(this.lockButton)).startsWith('Verified') ? 'closed' : 'open';
+  }
+
+  // --- trust ---
+
+  /** Opens the reasons for the lock. */
+  async why() {
+    await this.lockButton.click();
+    const dialog = this.page.getByRole('dialog');
+    await dialog.getByRole('heading', { name: /^Why is this/ }).waitFor();
+    await this.checks(dialog);
+    return dialog;
+  }
+
+  /** What was checked, line by line. */
+  async checks(dialog) {
+    const rows = dialog.locator('.checks').getByRole('listitem');
+    await rows.first().waitFor();
+    return (await rows.allInnerTexts()).map((text) => text.replaceAll(/\s+/g, ' ').trim());
+  }
+
+  /** Opens the safety number with somebody whose conversation is open. */
+  async safety(handle) {
+    const dialog = await this.why();
+    await this.button(`Compare safety numbers with ${handle}`, dialog).click();
+    await dialog.getByRole('heading', { name: 'Safety number' }).waitFor();
+    await this.code(dialog).waitFor();
+    return dialog;
+  }
+
+  /** Twelve groups of five, as they are read aloud. */
+  async digits(dialog) {
+    const groups = dialog.getByRole('list', { name: 'Safety number' }).getByRole('listitem');
+    return (await groups.allInnerTexts()).join(' ');
+  }
+
+  code(dialog) {
+    return dialog.getByRole('img', { name: /QR code/ });
+  }
+
+  async compare(dialog, digits) {
+    await this.field('Their digits', dialog).fill(digits);
+    await this.button('Compare', dialog).click();
   }
 
   async offline() {
