@@ -29,6 +29,21 @@ async function swapKeys(between, handle, other) {
   };
 }
 
+/** The alarm over everything, once it stands; then what it says in its dialog. */
+async function alarmed(app) {
+  const banner = app.page.getByRole('alert').filter({ hasText: /^Alarm|alarms/ });
+  await banner.waitFor();
+  await app.step('an alarm over everything');
+  await app.button('What happened, and what to do', banner).click();
+  const alarms = app.page.getByRole('dialog').getByRole('list', { name: 'Alarms' });
+  await alarms.waitFor();
+  await app.step('what the alarm says');
+  const texts = await alarms.getByRole('listitem').allInnerTexts();
+  await app.page.keyboard.press('Escape');
+  await alarms.waitFor({ state: 'detached' });
+  return texts;
+}
+
 test('an answer with a changed key is not believed, and nothing is sent', async (t) => {
   const w = await world(t);
   const server = await w.server();
@@ -38,22 +53,53 @@ test('an answer with a changed key is not believed, and nothing is sent', async 
   const alice = await w.browser('alice', between.url);
   await alice.app.signUp();
   let asked = false;
+  let changes = 0;
   between.hooks.fromClient = (frame) => ((asked ||= asksFor(frame, 'bob')), frame);
   between.hooks.fromServer = (frame) => {
     // The first key after the handle is the device's.
     const at = frame.indexOf('bob');
-    if (!asked || at < 0 || frame.length > 4096) return frame;
+    if (!asked || at < 0 || frame.length > 65_536) return frame;
     const changed = Buffer.from(frame);
     changed[at + 60] ^= 1;
+    changes += 1;
     return changed;
   };
   await alice.app.newMessage('@bob');
   await alice.app.box.waitFor();
   await alice.app.write('for bob only');
-  await alice.app.page.getByRole('alert').filter({ hasText: /@bob/ }).waitFor();
+  await alice.app.page.getByRole('alert').filter({ hasText: /@bob.*nothing was sent/ }).waitFor();
   await alice.app.step('an answer that does not verify');
+  assert.ok(changes > 0, 'the server lied');
+  assert.match((await alarmed(alice.app)).join('\n'), /What the server says about @bob does not hold/);
   await bob.do('sync');
   assert.deepEqual(await bob.do('requests'), []);
+});
+
+test('a swapped account is refused before there is a conversation', async (t) => {
+  const w = await world(t);
+  const server = await w.server();
+  const other = await w.server('other');
+  const between = await proxy(t, server.url);
+  const bob = w.terminal('bob', server.url);
+  const mallory = w.terminal('bob', other.url);
+  mallory.home += '-false';
+  await Promise.all([bob.signUp(), mallory.signUp()]);
+  const alice = await w.browser('alice', between.url);
+  await alice.app.signUp();
+  await swapKeys(between, 'bob', other);
+  await alice.app.newMessage('@bob');
+  await alice.app.write('for bob only');
+  await alice.app.page.getByRole('alert').filter({ hasText: /@bob.*nothing was sent/ }).waitFor();
+  assert.match((await alarmed(alice.app)).join('\n'), /What the server says about @bob does not hold/);
+  assert.equal(await alice.app.conversation('@bob').count(), 0);
+  assert.equal(await alice.app.box.inputValue(), 'for bob only', 'what was typed is still there');
+  // Once the server is honest, it is the true Bob who gets it.
+  between.hooks.fromClient = (frame) => frame;
+  await alice.app.button('Send').click();
+  await alice.app.message('for bob only').filter({ hasText: 'Sent' }).waitFor();
+  await bob.accepts('@alice');
+  await bob.reads('@alice', 'for bob only');
+  for (const liar of ['sync', 'requests']) assert.equal((await mallory.do(liar)).some((line) => line.handle === '@alice'), false);
 });
 
 test('a swapped account opens the lock, and the reason is there', async (t) => {
@@ -73,13 +119,22 @@ test('a swapped account opens the lock, and the reason is there', async (t) => {
   await alice.app.requests();
   await alice.app.button('Accept', alice.app.request('@carol')).click();
   await alice.app.reads('hello');
-  assert.equal(await alice.app.lock(), 'closed');
+  await until('the lock is closed', async () => (await alice.app.lock()) === 'closed');
   await swapKeys(between, 'bob', other);
   await carol.do('group', 'create', 'Plans', '@alice', '@bob');
   await carol.send('Plans', 'all of us');
   await alice.app.open('Plans');
   await alice.app.reads('all of us');
   await until('the lock is open', async () => (await alice.app.lock()) === 'open');
-  await alice.app.page.getByText(/@bob.*(not theirs|not been checked|does not)/).first().waitFor();
-  await alice.app.step('an open lock');
+  assert.match((await alarmed(alice.app)).join('\n'), /What the server says about @bob does not hold/);
+  const why = await alice.app.why();
+  await why.getByRole('heading', { name: 'Why is this not locked?' }).waitFor();
+  const failing = (await alice.app.checks(why)).filter((check) => check.startsWith('Does not hold:'));
+  assert.ok(failing.some((check) => check.includes('@bob')), failing.join('\n'));
+  await alice.app.step('why the lock is open');
+  await alice.app.page.keyboard.press('Escape');
+  // A conversation that was there goes on.
+  await carol.send('@alice', 'still there?');
+  await alice.app.open('@carol');
+  await alice.app.reads('still there?');
 });

@@ -3,6 +3,7 @@
 
 import fs from 'node:fs';
 import path from 'node:path';
+import { proxy } from './lib/proxy.mjs';
 import { world } from './lib/world.mjs';
 
 const out = process.argv[2];
@@ -49,6 +50,12 @@ try {
   await linnet.send('@robin', 'One more thing: who has the key to the hut?');
   await you.app.open('@wren');
   await shoot(you.app, 'conversation');
+  await you.app.why();
+  await shoot(you.app, 'why-locked');
+  await you.app.page.keyboard.press('Escape');
+  await you.app.safety('@wren');
+  await shoot(you.app, 'safety-number');
+  await you.app.page.keyboard.press('Escape');
   await you.app.page.setViewportSize(SIZES.phone);
   await you.app.page.getByRole('link', { name: 'Back' }).click();
   await you.app.list.waitFor();
@@ -56,6 +63,28 @@ try {
   await you.app.button('Settings').click();
   await you.app.page.getByRole('dialog').waitFor();
   await shoot(you.app, 'settings');
+
+  // The same server, and somebody in between who changes a key of Wren's.
+  const between = await proxy({ after: (end) => ends.push(end) }, server.url);
+  const { app } = await w.browser('lapwing', between.url);
+  await app.signUp();
+  let asked = false;
+  between.hooks.fromClient = (frame) => ((asked ||= frame.length < 40 && frame.includes('wren')), frame);
+  between.hooks.fromServer = (frame) => {
+    const at = asked ? frame.indexOf('wren') : -1;
+    if (at < 0) return frame;
+    const changed = Buffer.from(frame);
+    changed[at + 60] ^= 1;
+    return changed;
+  };
+  await app.newMessage('@wren');
+  await app.write('Are you coming on Sunday?');
+  const banner = app.page.getByRole('alert').filter({ hasText: 'Alarm' });
+  await banner.waitFor();
+  await shoot(app, 'alarm');
+  await app.button('What happened, and what to do', banner).click();
+  await app.page.getByRole('dialog').getByRole('list').first().waitFor();
+  await shoot(app, 'what-happened');
 } finally {
   for (const end of ends.reverse()) await end();
 }

@@ -143,13 +143,25 @@ async fn take_frame<'a, S: KeyedLog>(
         Err(Failure { retry_after_secs: Some(1), ..Failure::new(ErrorCode::Slow) })
     };
     app.metrics.connection_became(before, session.kind());
+    let mut ready = Vec::new();
     let result = match admitted {
         Err(failure) => Err(failure),
         Ok(Admitted::InOrder(request)) => {
-            if matches!(request, Request::GetOwnHistory { .. }) {
-                Box::pin(head_is_cosigned(app, Instant::now() + PUBLISHED_TIMEOUT)).await;
+            let answering = async {
+                if matches!(request, Request::GetOwnHistory { .. }) {
+                    head_is_cosigned(app, Instant::now() + PUBLISHED_TIMEOUT).await;
+                }
+                app.services.answer_in_order(session, now(), &mut OsRng, request).await
+            };
+            // Those beside it go on meanwhile: it may wait for what one of them holds.
+            let mut answering = Box::pin(answering);
+            loop {
+                tokio::select! {
+                    biased;
+                    result = &mut answering => break result,
+                    Some(answer) = in_flight.next(), if !in_flight.is_empty() => ready.push(finished(app, answer)),
+                }
             }
-            app.services.answer_in_order(session, now(), &mut OsRng, request).await
         }
         Ok(Admitted::Beside(request)) => {
             let mut answer = answer(app, id, name, request).boxed();
@@ -163,7 +175,8 @@ async fn take_frame<'a, S: KeyedLog>(
             }
         }
     };
-    send(socket, [finished(app, (id, name, result))]).await
+    ready.push(finished(app, (id, name, result)));
+    send(socket, ready).await
 }
 
 async fn answer<S: KeyedLog>(app: &App<S>, id: u32, name: &'static str, request: Request) -> Answer {

@@ -18,7 +18,7 @@ mod log;
 mod nodes;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use akd::directory::ReadOnlyDirectory;
 use akd::errors::{AkdError, StorageError as AkdStorageError};
@@ -35,7 +35,7 @@ use stonechat_wire::{
     AccountHistory, AccountId, AccountProof, Bytes, DirectoryRecord, Handle, List, LogHead, Seq, SignedHead, Timestamp,
     TreeHash, TreeProof, decode, encode,
 };
-use tokio::sync::{Mutex, OnceCell, watch};
+use tokio::sync::{Mutex, watch};
 
 pub use keys::DirectoryKeys;
 use log::LogError;
@@ -113,7 +113,7 @@ pub struct Directory<S: KeyedLog> {
     policy: DirectoryPolicy,
     node: String,
     publisher: Mutex<Option<Publisher<S>>>,
-    reader: OnceCell<Reader<S>>,
+    reader: OnceLock<Reader<S>>,
     published: RwLock<Option<Arc<Published>>>,
     changes: watch::Sender<u64>,
 }
@@ -154,7 +154,7 @@ impl<S: KeyedLog> Directory<S> {
             policy,
             node: settings.node,
             publisher: Mutex::new(None),
-            reader: OnceCell::new(),
+            reader: OnceLock::new(),
             published: RwLock::new(None),
             changes: watch::Sender::new(0),
         })
@@ -568,12 +568,15 @@ impl<S: KeyedLog> Directory<S> {
     }
 
     async fn reader(&self) -> Result<&Reader<S>, DirectoryError> {
-        // Its own manager: the writer's shows an epoch that is on its way.
-        let open = || async {
-            let manager = StorageManager::new_no_cache(self.nodes.clone());
-            Reader::new(manager, self.keys.clone(), AzksParallelismConfig::disabled()).await.map_err(akd_failed)
-        };
-        self.reader.get_or_try_init(open).await
+        if let Some(reader) = self.reader.get() {
+            return Ok(reader);
+        }
+        // Its own manager: the writer's shows an epoch that is on its way. Two requests may open one at the same time; neither
+        // waits for the other, because both may be of one connection, which goes on with one of them at a time.
+        let manager = StorageManager::new_no_cache(self.nodes.clone());
+        let opened = Reader::new(manager, self.keys.clone(), AzksParallelismConfig::disabled()).await;
+        let opened = opened.map_err(akd_failed)?;
+        Ok(self.reader.get_or_init(|| opened))
     }
 }
 
