@@ -193,7 +193,7 @@ impl<'a> MessageLine<'a> {
         let tail = match message.status {
             Status::Queued => "  (queued)",
             Status::Failed => "  (not sent)",
-            Status::Sent | Status::Received => "",
+            Status::Sent | Status::Delivered | Status::Received => "",
         };
         format!("{head}{body}{tail}")
     }
@@ -331,6 +331,7 @@ pub(crate) fn status_name(status: Status) -> &'static str {
     match status {
         Status::Queued => "queued",
         Status::Sent => "sent",
+        Status::Delivered => "delivered",
         Status::Received => "received",
         Status::Failed => "failed",
     }

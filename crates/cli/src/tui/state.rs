@@ -8,7 +8,9 @@ mod keys;
 
 use std::collections::BTreeMap;
 
-use stonechat_client::{ContactRequest, Conversation, ConversationId, Handle, Me, Message, MessageId, Role, Target};
+use stonechat_client::{
+    ContactRequest, Conversation, ConversationId, Handle, Me, Message, MessageId, Role, Status, Target,
+};
 
 use super::editor::Editor;
 
@@ -328,6 +330,8 @@ impl App {
         }
         match self.messages.iter().rposition(|m| m.id == message.id) {
             Some(at) => self.messages[at] = message,
+            // An old one, above those that are loaded.
+            None if message.status == Status::Delivered => {}
             None => self.messages.push(message),
         }
         Vec::new()
