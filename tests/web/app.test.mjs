@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { proxy } from './lib/proxy.mjs';
 import { until, world } from './lib/world.mjs';
 
 test('a person signs up, and the recovery words must be written down', async (t) => {
@@ -29,6 +30,40 @@ test('a person signs up, and the recovery words must be written down', async (t)
   await app.step('back after a reload');
 });
 
+test('the page can be used before its worker is there', async (t) => {
+  const w = await world(t);
+  const server = await w.server();
+  const between = await proxy(t, server.url);
+  let release;
+  const released = new Promise((resolve) => (release = resolve));
+  between.hooks.before = (path) => (path.includes('worker') ? released : undefined);
+  const { app } = await w.browser('alice', between.url);
+  await app.field('Handle').fill('alice');
+  await app.button('Create account').click();
+  await app.page.getByRole('status').filter({ hasText: /Making your keys/ }).waitFor();
+  await app.step('signing up before the worker is there');
+  release();
+  const words = app.page.getByRole('list', { name: 'Recovery words' }).getByRole('listitem');
+  await words.nth(23).waitFor();
+  await app.confirm((await words.allInnerTexts()).map((text) => text.replace(/[^a-z]/g, '')));
+
+  // Later: another holder of the lock keeps the client from starting. The app stands there, empty.
+  await app.page.addInitScript(() => {
+    const held = new Promise((resolve) => (window.letGo = resolve));
+    navigator.locks.request('stonechat client', () => held);
+  });
+  await app.page.reload();
+  await app.home();
+  await app.step('the app before its client is there');
+  assert.equal(await app.field('Handle').count(), 0);
+  await app.button('New message').click();
+  await app.page.getByRole('dialog').waitFor();
+  await app.page.keyboard.press('Escape');
+  await app.page.evaluate(() => window.letGo());
+  await app.page.getByText('Nobody here yet').waitFor();
+  await app.step('the app with its client');
+});
+
 test('a handle that somebody has is refused', async (t) => {
   const w = await world(t);
   const server = await w.server();
@@ -54,11 +89,14 @@ test('two people write to each other once the request is accepted', async (t) =>
   await bob.app.request('@alice').waitFor();
   await bob.app.step('a request');
   assert.equal(await bob.app.page.getByText('hello bob').count(), 0, 'nothing is shown before it is accepted');
+  await alice.app.message('hello bob').filter({ hasText: 'Sent' }).waitFor();
   await bob.app.button('Accept', bob.app.request('@alice')).click();
   await bob.app.reads('hello bob');
   assert.equal(await bob.app.lock(), 'closed');
   await bob.app.page.getByText(/end-to-end encrypted/).first().waitFor();
   await bob.app.step('an accepted conversation');
+  await alice.app.delivered('hello bob');
+  await alice.app.step('a message that was delivered');
   await bob.app.send('hello alice');
   await alice.app.reads('hello alice');
   assert.equal(await alice.app.lock(), 'closed');
@@ -84,7 +122,8 @@ test('a request that is declined is gone, and the other is not told', async (t) 
   await alice.app.step('a declined request');
   assert.equal(await alice.app.conversation('@bob').count(), 0);
   await bob.send('@alice', 'hello?');
-  assert.deepEqual(await bob.texts('@alice'), ['do you know me?', 'hello?']);
+  const messages = await bob.do('read', '@alice');
+  assert.deepEqual(messages.map(({ body, status }) => [body.text, status]), [['do you know me?', 'sent'], ['hello?', 'sent']]);
 });
 
 test('a group of two browsers and a terminal', async (t) => {
@@ -128,13 +167,13 @@ test('what is written without a server is sent when there is one again', async (
   await alice.app.message('two').filter({ hasText: 'Queued' }).waitFor();
   await alice.app.step('offline');
   await server.start();
-  await alice.app.message('two').filter({ hasText: 'Sent' }).waitFor();
+  await alice.app.sent('two');
   await alice.app.online();
 
   await server.kill();
   await alice.app.write('three');
   await server.start();
-  await alice.app.message('three').filter({ hasText: 'Sent' }).waitFor();
+  await alice.app.sent('three');
   await bob.reads('@alice', 'three');
   assert.deepEqual(await bob.texts('@alice'), ['one', 'two', 'three']);
   await alice.app.step('after kill -9 of the server');
@@ -145,6 +184,36 @@ test('what is written without a server is sent when there is one again', async (
   await bob.send('@alice', 'four');
   await alice.app.reads('four');
   await alice.app.step('after the browser was closed');
+});
+
+test('a reader at the end stays there when many messages arrive at once', async (t) => {
+  const w = await world(t);
+  const server = await w.server();
+  const alice = await w.browser('alice', server.url);
+  const bob = w.terminal('bob', server.url);
+  await Promise.all([alice.app.signUp(), bob.signUp()]);
+  await bob.send('@alice', 'message 0');
+  await alice.app.requests();
+  await alice.app.button('Accept', alice.app.request('@bob')).click();
+  await alice.app.reads('message 0');
+  await bob.flood('@alice', 400);
+  const last = alice.app.log.getByRole('article').filter({ hasText: /^\D*message 400\b/ });
+  await last.waitFor();
+  await until('the end is in view', () => alice.app.log.evaluate((log) => log.scrollHeight - log.scrollTop - log.clientHeight < 48));
+  assert.equal(await alice.app.button(/latest/).count(), 0);
+  assert.equal((await alice.app.log.getByRole('article').count()) <= 150, true, 'what is far above is let go');
+  await alice.app.step('after many messages');
+
+  // Who reads above is left there.
+  const box = await alice.app.log.boundingBox();
+  await alice.app.page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+  await alice.app.page.mouse.wheel(0, -2000);
+  await alice.app.button(/latest/).waitFor();
+  await bob.send('@alice', 'one more');
+  await alice.app.button(/latest.*1/).waitFor();
+  await alice.app.button(/latest/).click();
+  await alice.app.reads('one more');
+  await alice.app.button(/latest/).waitFor({ state: 'detached' });
 });
 
 test('the app starts without its server, and sends later', async (t) => {
@@ -166,7 +235,7 @@ test('the app starts without its server, and sends later', async (t) => {
   await alice.app.message('without one').filter({ hasText: 'Queued' }).waitFor();
   await alice.app.step('started without a server');
   await server.start();
-  await alice.app.message('without one').filter({ hasText: 'Sent' }).waitFor();
+  await alice.app.sent('without one');
   await bob.reads('@alice', 'without one');
 });
 

@@ -53,8 +53,12 @@ async function firstLoad(w, server) {
   say('cold start, navigation to a form that can be filled in', ms(median(cold.map((run) => run.usable))));
   await person.app.signUp();
   const warm = [];
+  const read = () => person.app.list.locator('.row, .empty:not(.late)').first().waitFor();
   for (let run = 0; run < RUNS; run++) warm.push(await load(person.app, server.url, () => person.app.home()));
-  say('warm start with an account, navigation to the list', ms(median(warm.map((run) => run.usable))));
+  say('warm start with an account, navigation to the frame of the app', ms(median(warm.map((run) => run.usable))));
+  const lists = [];
+  for (let run = 0; run < RUNS; run++) lists.push(await load(person.app, server.url, read));
+  say('warm start with an account, navigation to the list', ms(median(lists.map((run) => run.usable))));
   await person.close();
 }
 

@@ -17,7 +17,11 @@ function* files(dir) {
 
 /** Where a text stands in a browser's profile, in either of the encodings that a browser writes. */
 function traces(profile, text) {
-  const shapes = [Buffer.from(text, 'utf8'), Buffer.from(text, 'utf16le')];
+  return tracesOf(profile, [Buffer.from(text, 'utf8'), Buffer.from(text, 'utf16le')]);
+}
+
+/** Where one of these bytes stands in a browser's profile. */
+function tracesOf(profile, shapes) {
   return [...files(profile)].filter(([, bytes]) => shapes.some((shape) => bytes.includes(shape))).map(([file]) => path.relative(profile, file));
 }
 
@@ -63,6 +67,24 @@ test('the browser keeps no text, no name and no key that can be read', async (t)
   });
   assert.equal(ids.length > 0, true, 'the vault key is wrapped by a key of the browser');
   for (const key of ids) assert.equal(key.extractable, false, JSON.stringify(key));
+  // A script of this origin may use the wrapping key, and so this test learns the vault's key: to search for it.
+  const key = await alice.app.page.evaluate(async () => {
+    const database = await new Promise((resolve, reject) => {
+      const request = indexedDB.open('stonechat');
+      request.onsuccess = () => resolve(request.result);
+      request.onerror = () => reject(request.error);
+    });
+    const [record] = await new Promise((resolve, reject) => {
+      const request = database.transaction('vault keys').objectStore('vault keys').getAll();
+      request.onsuccess = () => resolve(request.result);
+      request.onerror = () => reject(request.error);
+    });
+    database.close();
+    const additionalData = new TextEncoder().encode('stonechat v1 vault key');
+    const plain = await crypto.subtle.decrypt({ name: 'AES-GCM', iv: record.nonce, additionalData }, record.wrapping, record.wrapped);
+    return { vault: [...new Uint8Array(plain)], wrapped: [...record.wrapped] };
+  });
+  assert.equal(key.vault.length, 32);
   await alice.app.step('everything was used');
 
   await alice.context.close();
@@ -74,6 +96,13 @@ test('the browser keeps no text, no name and no key that can be read', async (t)
     'zaunkoenig', `${words[0]} ${words[1]}`, `${words[11]} ${words[12]}`, `"${words[22]}","${words[23]}"`,
   ]) {
     assert.deepEqual(traces(profile, canary), [], canary);
+  }
+  // The vault's key: wrapped it is there, in clear it is not, in whatever way it may be written.
+  const vaultKey = Buffer.from(key.vault);
+  assert.notDeepEqual(tracesOf(profile, [Buffer.from(key.wrapped)]), [], 'the search finds the wrapped key');
+  assert.deepEqual(tracesOf(profile, [vaultKey]), [], 'the vault key as it is');
+  for (const written of [vaultKey.toString('hex'), vaultKey.toString('hex').toUpperCase(), vaultKey.toString('base64').replace('=', '')]) {
+    assert.deepEqual(traces(profile, written), [], 'the vault key as text');
   }
   // The vault is there, and is no database that anybody can open.
   const vault = [...files(profile)].filter(([file]) => file.includes('File System')).map(([, bytes]) => bytes);

@@ -94,7 +94,9 @@ pub(crate) fn drive(layout: &Layout, drive: &Drive) -> Result<()> {
     let (kind, programs, directory): (_, &[&str], _) = match drive {
         Drive::Bench(_) => (Build::Small, MEASURED, "release"),
         // The whole workspace, as the other tests do: the same features, hence one build for all.
-        Drive::Tests(_) | Drive::Screenshots => (Build::Quick, &["build", "--workspace", "--bins"], "debug"),
+        Drive::Tests(_) | Drive::Screenshots => {
+            (Build::Quick, &["build", "--workspace", "--bins", "--examples"], "debug")
+        }
     };
     let folder = build(layout, kind)?;
     let mut programs = layout.cargo(programs);
@@ -145,7 +147,14 @@ fn set_up(layout: &Layout) -> Result<Vec<(&'static str, OsString)>> {
     if std::env::var_os(COMPILER_VARIABLE).is_some() {
         return Ok(Vec::new());
     }
-    Ok(vec![(COMPILER_VARIABLE, tools::find(&CLANG)?.into())])
+    let clang = tools::find(&CLANG)?;
+    let mut compilers = vec![(COMPILER_VARIABLE, clang.into())];
+    // Not every system's own `ar` can list what is in a file of wasm; the compiler's sibling can.
+    let archiver = clang.replace("clang", "llvm-ar");
+    if std::env::var_os(ARCHIVER_VARIABLE).is_none() && tools::works(Command::new(&archiver).arg("--version")) {
+        compilers.push((ARCHIVER_VARIABLE, archiver.into()));
+    }
+    Ok(compilers)
 }
 
 /// What a measurement runs: the programs, and the example that fills a conversation.
@@ -174,6 +183,7 @@ pub(crate) fn check_tools(layout: &Layout) -> Result<()> {
 pub(crate) const FOLDER_VARIABLE: &str = "STONECHAT_WEB_DIR";
 const TARGET: &str = "wasm32-unknown-unknown";
 const COMPILER_VARIABLE: &str = "CC_wasm32_unknown_unknown";
+const ARCHIVER_VARIABLE: &str = "AR_wasm32_unknown_unknown";
 
 const CLANG: Need = Need {
     what: "a clang that can make wasm (the vault's SQLite is C)",

@@ -200,7 +200,7 @@ impl<'a> MessageLine<'a> {
         let tail = match message.status {
             Status::Queued => "  (queued)",
             Status::Failed => "  (not sent)",
-            Status::Sent | Status::Received => "",
+            Status::Sent | Status::Delivered | Status::Received => "",
         };
         format!("{head}{body}{tail}")
     }
@@ -359,6 +359,7 @@ pub(crate) fn status_name(status: Status) -> &'static str {
     match status {
         Status::Queued => "queued",
         Status::Sent => "sent",
+        Status::Delivered => "delivered",
         Status::Received => "received",
         Status::Failed => "failed",
     }

@@ -320,7 +320,7 @@ impl Engine {
                 return;
             }
             api::Event::Message(message) => {
-                if matches!(message.status, Status::Sent | Status::Failed)
+                if matches!(message.status, Status::Sent | Status::Delivered | Status::Failed)
                     && let Some(settled) = self.watched.remove(&message.id)
                 {
                     // The sender may have stopped waiting.

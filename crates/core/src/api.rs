@@ -422,6 +422,9 @@ pub enum Status {
     /// It will not be sent: the conversation cannot be opened.
     #[n(3)]
     Failed,
+    /// A device of the other person has it: their app said so, and showed that both hold the same log. In direct messages only.
+    #[n(4)]
+    Delivered,
 }
 
 /// One message as a person reads it.

@@ -59,6 +59,9 @@ pub(crate) struct WelcomePackage {
 
 /// How long a commit may stay without an effect before it is looked at again.
 const COMMIT_RETRY_MS: u64 = 1_000;
+/// Between two looks whether somebody has key packages by now.
+const PAUSE_SECS_MIN: u64 = 15;
+const PAUSE_SECS_MAX: u64 = 30 * 60;
 
 impl Core {
     /// Works on commits. Returns whether messages have to wait.
@@ -70,7 +73,8 @@ impl Core {
         let head = ctx.txn.head(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its head".into()))?;
         let mut info = ctx.txn.info(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its info".into()))?;
         self.drop_pointless(ctx, id, &mut info)?;
-        let (own, removals) = self.with_group(ctx, id, |group, _, _| Ok((group.own_leaf(), group.pending_removals())))?;
+        let (own, removals) =
+            self.with_group(ctx, id, |group, _, _| Ok((group.own_leaf(), group.pending_removals())))?;
         let proposals = !removals.is_empty();
         let blocked = proposals || head.refused.is_some() || info.opening;
         let leaving = info.intents.first() == Some(&Intent::Leave);
@@ -159,6 +163,11 @@ impl Core {
     ) -> Result<(), CoreError> {
         let asked = |p: &Pending| matches!(p, Pending::TakeKeyPackages { conversation, account: a } if *conversation == id && *a == account);
         if self.session.waits(Link::Anonymous, asked) {
+            return Ok(());
+        }
+        let paused = self.live.get(&id).map(|live| live.paused_until).unwrap_or_default();
+        if ctx.now < paused {
+            self.at(paused, id);
             return Ok(());
         }
         let Some(token) = self.token(ctx)? else { return Ok(()) };
@@ -262,7 +271,7 @@ impl Core {
         }
     }
 
-    /// Somebody cannot be added. Direct messages are nothing without them; a group goes on.
+    /// Somebody cannot be added. Direct messages are nothing without them and wait; a group goes on.
     fn cannot_add(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -272,7 +281,7 @@ impl Core {
     ) -> Result<(), CoreError> {
         let Some(mut info) = ctx.txn.info(&id)? else { return Ok(()) };
         if info.peer.is_some() && info.leaves.len() <= 1 {
-            return self.give_up(ctx, id, why);
+            return self.add_later(ctx, id, &why);
         }
         info.intents.retain(|intent| !matches!(intent, Intent::Add(a, _) if *a == account));
         if info.intents.is_empty() {
@@ -283,6 +292,17 @@ impl Core {
         ctx.event(Event::Conversation(id));
         self.dirty.insert(id);
         Ok(())
+    }
+
+    /// Somebody who has just signed up, or whose devices were used up: asked for again, each time after twice as long, because each
+    /// time costs a token. What was written waits.
+    fn add_later(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, why: &str) -> Result<(), CoreError> {
+        let live = self.live.entry(id).or_default();
+        live.pause_secs = (2 * live.pause_secs).clamp(PAUSE_SECS_MIN, PAUSE_SECS_MAX);
+        live.paused_until = ctx.now.plus_secs(live.pause_secs);
+        let until = live.paused_until;
+        self.at(until, id);
+        self.notice(ctx, id, Some(format!("{why} What you write is sent when one is.")))
     }
 
     /// Leaving is proposed; another member commits it (RFC 9420 section 12.1.3 and 12.2: nobody commits their own removal).

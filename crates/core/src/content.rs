@@ -112,6 +112,12 @@ pub enum Body {
         /// Secret bytes of a [`stonechat_wire::Capability`].
         capability: Zeroizing<[u8; 32]>,
     },
+    /// Kind 2, a number: the sender holds every entry from the one after this place up to its [`Content::view`]. For apps, not
+    /// for people, and only in direct messages. Any other message says the same of the epoch that it is in.
+    Receipt {
+        /// Where this device came into the conversation.
+        since: Seq,
+    },
     /// Something that this device noticed, in the place where it did. Only ever local: a message with one is malformed.
     Notice(Notice),
     /// A kind from a newer app, within what [`stonechat_wire::decode`] takes.
@@ -129,6 +135,7 @@ impl fmt::Debug for Body {
             Self::Text(text) => write!(f, "Text({} B)", text.len()),
             Self::ContactCard { .. } => f.write_str("ContactCard(..)"),
             Self::Notice(_) => f.write_str("Notice(..)"),
+            Self::Receipt { since } => write!(f, "Receipt({since:?})"),
             Self::Unknown { kind, raw } => write!(f, "Unknown({kind}, {} B)", raw.len()),
         }
     }
@@ -220,6 +227,11 @@ impl Content {
 }
 
 impl Body {
+    /// Whether a person sees it. The others are between apps: no row, no preview, not counted.
+    pub(crate) fn is_for_people(&self) -> bool {
+        !matches!(self, Self::ContactCard { .. } | Self::Receipt { .. })
+    }
+
     /// The bytes for a record of the vault.
     pub fn encode(&self) -> Vec<u8> {
         codec::encode(self)
@@ -248,6 +260,7 @@ impl<C> Encode<C> for Body {
             Self::Text(text) => e.u32(KIND_TEXT)?.str(text)?.ok(),
             Self::ContactCard { capability } => e.u32(KIND_CONTACT_CARD)?.bytes(&**capability)?.ok(),
             Self::Notice(notice) => e.u32(KIND_NOTICE)?.encode(notice)?.ok(),
+            Self::Receipt { since } => e.u32(KIND_RECEIPT)?.encode(since)?.ok(),
             Self::Unknown { kind, raw } => {
                 e.u32(*kind)?;
                 e.writer_mut().write_all(raw).map_err(EncodeFailure::write)
@@ -270,6 +283,7 @@ impl<'b, C> Decode<'b, C> for Body {
                 }
                 Ok(Self::Text(text.to_owned()))
             }
+            KIND_RECEIPT => Ok(Self::Receipt { since: d.decode()? }),
             KIND_CONTACT_CARD => Ok(Self::ContactCard { capability: secret32::decode(d, ctx)? }),
             KIND_NOTICE => Ok(Self::Notice(d.decode()?)),
             kind => {
@@ -284,6 +298,7 @@ impl<'b, C> Decode<'b, C> for Body {
 
 const KIND_TEXT: u32 = 0;
 const KIND_CONTACT_CARD: u32 = 1;
+const KIND_RECEIPT: u32 = 2;
 /// Only in the vault.
 const KIND_NOTICE: u32 = u32::MAX;
 
@@ -310,6 +325,17 @@ mod tests {
         });
         assert_eq!(hex::encode(content.encode()), expected);
         assert_eq!(Content::decode(&content.encode()).unwrap(), content);
+    }
+
+    #[test]
+    fn a_receipt_has_these_bytes_and_is_not_for_people() {
+        let receipt = Body::Receipt { since: Seq(258) };
+        assert_eq!(hex::encode(receipt.encode()), "8202190102");
+        assert_eq!(Body::decode(&receipt.encode()).unwrap(), receipt);
+        assert!(!receipt.is_for_people());
+        for payload in ["8202f6", "820220", "82026161"] {
+            assert_eq!(Body::decode(&hex::decode(payload).unwrap()), Err(ContentError::Malformed), "{payload}");
+        }
     }
 
     #[test]
@@ -397,8 +423,9 @@ mod tests {
         prop_oneof![
             any::<String>().prop_map(Body::Text),
             any::<[u8; 32]>().prop_map(|capability| Body::ContactCard { capability: capability.into() }),
+            any::<u64>().prop_map(|since| Body::Receipt { since: Seq(since) }),
             // The last one is kept for what only this device writes.
-            (2..u32::MAX, any::<Vec<u8>>()).prop_map(|(kind, payload)| {
+            (3..u32::MAX, any::<Vec<u8>>()).prop_map(|(kind, payload)| {
                 let mut raw = Vec::new();
                 minicbor::encode(minicbor::bytes::ByteVec::from(payload), &mut raw).unwrap();
                 Body::Unknown { kind, raw }

@@ -19,21 +19,23 @@ use stonechat_wire::{
 use crate::api::{Event, Link, Status};
 use crate::content::{Body, Content, LogView, MessageId};
 use crate::keys::EpochSecrets;
-use crate::limits::IN_FLIGHT_MAX;
+use crate::limits::{DELIVERED_MAX, IN_FLIGHT_MAX};
 use crate::mls::{Group, Mls, ReceiveError, Received, StagedCommit};
 use crate::outer::OuterKind;
 use crate::policy::GroupState;
 use crate::records::{
     CHECKS, Head, Info, Intent, LeafRecord, MessageRecord, OutRecord, PendingCommit, Phase, Read, Sealed, ViewPoint,
-    Write, commit_key, index_key, info_key, message_key, out_key, thread,
+    Write, commit_key, index_key, info_key, message_key, out_key, parse, seq_of, thread,
 };
 use crate::session::{Pending, mls_bug};
 use crate::step::Ctx;
-use crate::vault::Table;
+use crate::vault::{Order, Table};
 use crate::{Core, CoreError};
 
 /// Values of the running hash that are kept to compare with others'.
 const VIEW_POINTS_MAX: usize = 32;
+/// Rows that are read at once when messages are marked as delivered: mostly the last few.
+const DELIVERED_STEP: usize = 32;
 /// A message that was not sent yet sorts after all that were.
 pub(crate) const UNSENT: Timestamp = Timestamp(u64::MAX);
 /// Within this time, somebody of the members commits what is due; the first in the tree begins.
@@ -59,6 +61,10 @@ pub(crate) struct Live {
     pub posted: Vec<u64>,
     /// The pending commit is asked.
     pub commit_posted: bool,
+    /// Not before this moment: key packages of somebody who had none.
+    pub paused_until: Timestamp,
+    /// How long that was.
+    pub pause_secs: u64,
 }
 
 /// Why a commit is not followed.
@@ -105,6 +111,9 @@ impl Head {
             furthest: epoch,
             refresh_at: Timestamp(0),
             told: None,
+            since: Some(epoch),
+            receipt_due: false,
+            delivered: None,
         }
     }
 
@@ -202,6 +211,7 @@ impl Core {
                 if head.refused.is_some() && !head.asked {
                     self.call_for_help(ctx, id, head)?;
                 }
+                self.drive_receipt(ctx, id)?;
                 let blocked = self.drive_commits(ctx, id)?;
                 self.drive_outbox(ctx, id, blocked)
             }
@@ -541,6 +551,10 @@ impl Core {
             ctx.refused(Some(id), "a message whose content is malformed was passed over");
             return Ok(());
         };
+        // What we both hold, alike. What is claimed beyond our log, or of another one, delivers nothing.
+        let agreed = content
+            .view
+            .filter(|theirs| head.view.iter().any(|ours| (ours.seq, ours.hash) == (theirs.seq, theirs.hash)));
         if let Some(theirs) = &content.view {
             let ours = head.view.iter().find(|point| point.seq == theirs.seq);
             // A place that they have and we lack is as telling as another hash at the same place.
@@ -562,11 +576,19 @@ impl Core {
             self.told(ctx, sender.account, told)?;
         }
         let info = ctx.txn.info(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its info".into()))?;
+        let is_peer = info.peer == Some(sender.account);
+        if is_peer && let Some(view) = agreed {
+            let since = if let Body::Receipt { since } = content.body { since } else { head.epoch };
+            self.delivered(ctx, id, head, &info, (since, view.seq), entry.seq)?;
+        }
         if let Body::ContactCard { capability } = &content.body {
             if let Some(mut contact) = ctx.txn.contact(&sender.account)? {
                 contact.contact = Some(capability.clone());
                 ctx.txn.save(Table::Account, &sender.account.0, &contact);
             }
+            return Ok(());
+        }
+        if !content.body.is_for_people() {
             return Ok(());
         }
         let own = self.identity.as_ref().is_some_and(|me| me.account() == sender.account);
@@ -581,6 +603,7 @@ impl Core {
         let stored = self.store_message(ctx, &info, &record, head.last_time, entry.seq)?;
         if stored && !own {
             head.unread = head.unread.saturating_add(1);
+            head.receipt_due |= is_peer;
         }
         ctx.event(Event::Conversation(id));
         Ok(())
@@ -609,6 +632,60 @@ impl Core {
         Ok(true)
     }
 
+    /// The other person's device holds the entries after the first place and up to the second, as we have them: what this account
+    /// wrote there is delivered.
+    fn delivered(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        head: &mut Head,
+        info: &Info,
+        (since, upto): (Seq, Seq),
+        said_at: Seq,
+    ) -> Result<(), CoreError> {
+        // What was marked before is not looked at again.
+        let low = match head.delivered {
+            Some((from, to)) if since >= from => since.max(to),
+            _ => since,
+        };
+        if upto <= low {
+            return Ok(());
+        }
+        head.delivered = Some(match head.delivered {
+            Some((from, to)) if since <= to => (from.min(since), upto.max(to)),
+            _ => (since, upto),
+        });
+        // The server acknowledged these and has not shown them: they may not be in the log.
+        let unconfirmed: Vec<_> = ctx.txn.outbox(&id, IN_FLIGHT_MAX)?.into_iter().map(|(_, out)| out.id).collect();
+        let thread = thread(&id, info);
+        let mut end = message_key(&thread, head.last_time, said_at, &MessageId([0; 16]));
+        let mut left = DELIVERED_MAX;
+        while left > 0 {
+            let rows = ctx.txn.rows(Table::Message, &thread, &end, Order::Descending, left.min(DELIVERED_STEP))?;
+            let Some((first, _)) = rows.last() else { break };
+            end.clone_from(first);
+            left -= rows.len();
+            for (key, value) in rows {
+                let mut record: MessageRecord = parse(&value)?;
+                if record.conversation != id {
+                    continue;
+                }
+                let seq = seq_of(&key)?;
+                if seq <= low {
+                    return Ok(());
+                }
+                if seq <= upto && record.status == Status::Sent && !unconfirmed.contains(&record.id) {
+                    record.status = Status::Delivered;
+                    ctx.txn.save(Table::Message, &key, &record);
+                    if let Some(message) = crate::query::message(&ctx.txn, &record)? {
+                        ctx.event(Event::Message(message));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     // --- messages that leave -------------------------------------------------------------------------------------------
 
     /// Puts a message into the outbox and, when a person sees it, into the conversation.
@@ -622,7 +699,7 @@ impl Core {
         let mut head = ctx.txn.head(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its head".into()))?;
         let info = ctx.txn.info(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its info".into()))?;
         let message = MessageId(ctx.random());
-        let visible = !matches!(body, Body::ContactCard { .. });
+        let visible = body.is_for_people();
         let content = Content::new(message, ctx.now, body);
         let number = head.next_out;
         head.next_out += 1;
@@ -643,6 +720,21 @@ impl Core {
         }
         self.dirty.insert(id);
         Ok(message)
+    }
+
+    /// Says that what came is here, once for all that came since the last time: at most one receipt waits or is on its way.
+    fn drive_receipt(&mut self, ctx: &mut Ctx<'_>, id: ConversationId) -> Result<(), CoreError> {
+        let Some(mut head) = ctx.txn.head(&id)?.filter(|head| head.receipt_due) else { return Ok(()) };
+        let rows = ctx.txn.outbox(&id, IN_FLIGHT_MAX)?;
+        // A long queue is sent first: what is sealed later says more.
+        if rows.len() == IN_FLIGHT_MAX || rows.iter().any(|(_, out)| !out.visible) {
+            return Ok(());
+        }
+        head.receipt_due = false;
+        let since = head.since.unwrap_or(head.epoch);
+        ctx.txn.save(Table::Conversation, &id.0, &head);
+        self.enqueue(ctx, id, Body::Receipt { since })?;
+        Ok(())
     }
 
     /// Sends what waits. While a commit has to come first (`blocked`), only what was encrypted already.
@@ -1013,6 +1105,8 @@ impl Core {
             let quiet = match head.phase {
                 Phase::Gone | Phase::Stuck => true,
                 Phase::Founding => false,
+                // Nothing to be done at this moment.
+                Phase::Live if self.live.get(&id).is_some_and(|live| ctx.now < live.paused_until) => true,
                 Phase::Live => {
                     let current =
                         self.live.get(&id).is_some_and(|live| live.following == Some(head.epoch) && live.caught_up);

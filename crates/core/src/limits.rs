@@ -14,6 +14,8 @@ pub const ADDS_PER_COMMIT_MAX: usize = 100;
 pub const ADD_BYTES_PER_COMMIT_MAX: usize = 768 * 1024;
 /// Application entries of one conversation that wait for the server's acknowledgement.
 pub const IN_FLIGHT_MAX: usize = 32;
+/// Messages that one receipt marks as delivered; what is older and was never receipted stays sent.
+pub const DELIVERED_MAX: usize = 2_048;
 /// Key packages that a device keeps in its pool on the server.
 pub const KEY_PACKAGE_POOL: u32 = 50;
 /// Tokens that a device keeps.

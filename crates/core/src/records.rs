@@ -229,6 +229,15 @@ pub(crate) struct Head {
     /// The head of the directory and the length of the own log that the others were last told here.
     #[n(17)]
     pub told: Option<Told>,
+    /// Where this device came into the conversation: it holds every entry after this place. Older vaults do not know.
+    #[n(18)]
+    pub since: Option<Seq>,
+    /// Messages of the other person came that no receipt answered yet.
+    #[cbor(n(19), default)]
+    pub receipt_due: bool,
+    /// The other person's devices said that they hold the entries after the first and up to the second place.
+    #[n(20)]
+    pub delivered: Option<(Seq, Seq)>,
 }
 
 /// What was last told of the directory in a conversation.
@@ -737,6 +746,12 @@ pub(crate) fn thread(id: &ConversationId, info: &Info) -> [u8; 32] {
 /// Reading order: the server's clock, then the number in the log, then the id. A message that was not sent yet sorts last.
 pub(crate) fn message_key(thread: &[u8; 32], time: Timestamp, seq: Seq, id: &MessageId) -> Vec<u8> {
     [thread.as_slice(), &time.0.to_be_bytes(), &seq.0.to_be_bytes(), &id.0].concat()
+}
+
+/// The number in the log that a [`message_key`] has.
+pub(crate) fn seq_of(key: &[u8]) -> Result<Seq, VaultError> {
+    let bytes = key.get(40..48).and_then(|bytes| bytes.try_into().ok()).ok_or_else(damaged)?;
+    Ok(Seq(u64::from_be_bytes(bytes)))
 }
 
 pub(crate) fn index_key(thread: &[u8; 32], sender: &AccountId, id: &MessageId) -> Vec<u8> {

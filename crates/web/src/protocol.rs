@@ -541,6 +541,8 @@ pub enum Status {
     Received,
     /// It will not be sent.
     Failed,
+    /// The other person's app has it. In direct messages only.
+    Delivered,
 }
 
 /// What a search found.

@@ -132,7 +132,17 @@ export class App {
   /** Writes, and waits until the server has it. */
   async send(text) {
     await this.write(text);
-    await this.message(text).filter({ hasText: 'Sent' }).waitFor();
+    await this.sent(text);
+  }
+
+  /** Waits until the server has a message, or somebody has it already. */
+  async sent(text) {
+    await this.message(text).filter({ hasText: /Sent|Delivered/ }).waitFor();
+  }
+
+  /** Waits until a device of the other person has a message. */
+  async delivered(text) {
+    await this.message(text).filter({ hasText: 'Delivered' }).waitFor();
   }
 
   async reads(text) {

@@ -5,12 +5,13 @@ import { WebSocket, WebSocketServer } from 'ws';
 
 /**
  * Starts one on a port of its own. `hooks.fromClient(frame, connection)` and `hooks.fromServer(frame, connection)` return the
- * frame to pass on, or `null` to pass nothing on. They can be changed at any time. `Host` goes on unchanged, as behind an
+ * frame to pass on, or `null` to pass nothing on; `hooks.before(path)` returns what a file waits for. They can be changed at any time. `Host` goes on unchanged, as behind an
  * honest proxy.
  */
 export async function proxy(t, upstream) {
-  const hooks = { fromClient: (frame) => frame, fromServer: (frame) => frame };
-  const server = http.createServer((request, response) => {
+  const hooks = { before: () => undefined, fromClient: (frame) => frame, fromServer: (frame) => frame };
+  const server = http.createServer(async (request, response) => {
+    await hooks.before(request.url);
     const onward = http.request(upstream + request.url, { method: request.method, headers: request.headers }, (answer) => {
       response.writeHead(answer.statusCode, answer.headers);
       answer.pipe(response);

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use stonechat_client::{
     Alarm, AlarmId, ContactRequest, Conversation, ConversationId, DeviceId, Handle, Me, Message, MessageId, Role,
-    Target,
+    Status, Target,
 };
 
 use super::editor::Editor;
@@ -354,6 +354,8 @@ impl App {
         }
         match self.messages.iter().rposition(|m| m.id == message.id) {
             Some(at) => self.messages[at] = message,
+            // An old one, above those that are loaded.
+            None if message.status == Status::Delivered => {}
             None => self.messages.push(message),
         }
         Vec::new()

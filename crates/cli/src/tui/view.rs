@@ -382,6 +382,8 @@ impl View<'_> {
             (Status::Queued, _) => Some("queued"),
             (Status::Sent, true) => Some("✓"),
             (Status::Sent, false) => Some("sent"),
+            (Status::Delivered, true) => Some("✓✓"),
+            (Status::Delivered, false) => Some("delivered"),
             (Status::Failed, _) => Some("not sent"),
         };
         if let (Some(mark), Some(last)) = (mark, lines.last_mut()) {

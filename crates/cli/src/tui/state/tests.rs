@@ -87,6 +87,10 @@ fn a_message_shows_once_and_its_status_moves() {
     app.news(News::Message(message(2, 78, "bob", "elsewhere")));
     assert_eq!(app.messages.len(), 21);
     assert_eq!(app.messages[20].status, Status::Sent);
+    let mut old = message(1, 79, "alice", "long ago");
+    old.status = Status::Delivered;
+    app.news(News::Message(old));
+    assert_eq!(app.messages.len(), 21, "what is not loaded is not shown at the end");
 }
 
 #[test]

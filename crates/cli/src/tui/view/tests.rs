@@ -91,6 +91,15 @@ fn both_sides_stand_on_80x24() {
 }
 
 #[test]
+fn a_message_that_was_delivered_says_so_in_signs_or_words() {
+    let mut app = talking();
+    assert!(!screen(&mut app, FULL, 80, 24).contains("✓✓"));
+    app.messages[2].status = Status::Delivered;
+    shows(&screen(&mut app, FULL, 80, 24), &["✓✓"]);
+    shows(&screen(&mut app, PLAIN, 80, 24), &["delivered"]);
+}
+
+#[test]
 fn one_side_stands_on_40x10() {
     let mut app = talking();
     let pane = screen(&mut app, FULL, 40, 10);

@@ -10,7 +10,7 @@ use crate::dialogs::OpenDialog;
 use crate::list::ListPane;
 use crate::requests::RequestsPane;
 use crate::start::{BRAND, Broken, Opening, SignUp, Words};
-use crate::state::{Route, State, state, theme_name, words};
+use crate::state::{LastTime, Route, State, state, theme_name, words};
 use crate::text::LANGUAGES;
 
 /// Draws the page and starts the worker, or follows the tab that has it.
@@ -59,6 +59,13 @@ fn Screen() -> impl IntoView {
     let state = state();
     let stage = Memo::new(move |_| match state.start.get() {
         Start::Account { words_pending: false, .. } => Stage::App,
+        // The worker has not answered yet. What it will most likely say is drawn already, and can be used: what is asked waits
+        // for it.
+        Start::Opening => match state.last_time.get_value() {
+            None => Stage::Before(Start::NoAccount { unfinished: None }),
+            Some(LastTime::Words) => Stage::Before(Start::Opening),
+            Some(LastTime::App) => Stage::App,
+        },
         other => Stage::Before(other),
     });
     move || match stage.get() {

@@ -1,5 +1,6 @@
 //! A conversation: who it is with, whether that is verified, its messages, and where one writes.
 
+use leptos::ev::{KeyboardEvent, WheelEvent};
 use leptos::html::Div;
 use leptos::prelude::*;
 use stonechat_web::protocol::{Conversation, ConversationId, Lock, Target};
@@ -218,6 +219,17 @@ fn Messages(is_group: Memo<bool>, is_verified: Memo<bool>, on_again: Callback<St
                 tabindex="0"
                 node_ref=frame
                 on:scroll=move |_| log.scrolled(state)
+                on:wheel=move |event: WheelEvent| {
+                    if event.delta_y() < 0.0 {
+                        log.turn_back();
+                    }
+                }
+                on:touchmove=move |_| log.turn_back()
+                on:keydown=move |event: KeyboardEvent| {
+                    if matches!(event.key().as_str(), "ArrowUp" | "PageUp" | "Home") {
+                        log.turn_back();
+                    }
+                }
             >
                 <div class="log-rows">
                     {encrypted}

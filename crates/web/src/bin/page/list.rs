@@ -120,7 +120,9 @@ fn Rows() -> impl IntoView {
             }
         })
     };
+    let opening = move || (!state.is_loaded.get()).then(|| view! { <p class="empty late">{t.opening}</p> });
     view! {
+        {opening}
         {requests}
         {nobody}
         <Show when=move || ids.with(|ids| !ids.is_empty())>

@@ -31,6 +31,8 @@ pub(crate) struct Log {
     pub(crate) fault: RwSignal<Option<Fault>>,
     /// Whether the end is in view.
     pub(crate) is_at_end: RwSignal<bool>,
+    /// The next frame scrolls to the end: until then, what the view measures is not where the reader is.
+    is_bound_for_end: StoredValue<bool>,
     is_fetching: StoredValue<bool>,
     /// What came while a page was fetched: the page may be older.
     arrived: StoredValue<Vec<Message>>,
@@ -82,6 +84,7 @@ impl Log {
             is_ready: RwSignal::new(false),
             fault: RwSignal::default(),
             is_at_end: RwSignal::new(true),
+            is_bound_for_end: StoredValue::new(false),
             is_fetching: StoredValue::new(false),
             arrived: StoredValue::default(),
             opened: StoredValue::new(0),
@@ -140,6 +143,7 @@ impl Log {
         self.fresh.set(0);
         self.fault.set(None);
         self.is_ready.set(false);
+        self.is_bound_for_end.set_value(false);
         self.is_at_end.set(true);
     }
 
@@ -170,7 +174,7 @@ impl Log {
             self.messages.update(|all| all.push(message));
             if follows {
                 self.drop_front();
-                after_draw(scroll_to_end);
+                self.follow_end();
                 return false;
             }
         } else {
@@ -180,8 +184,33 @@ impl Log {
         follows
     }
 
+    /// Scrolls to the end with the next frame, once for all that arrives until then.
+    fn follow_end(self) {
+        if self.is_bound_for_end.get_value() {
+            return;
+        }
+        self.is_bound_for_end.set_value(true);
+        after_draw(move || {
+            // Unless the reader turned back meanwhile, or left.
+            if self.is_bound_for_end.try_update_value(std::mem::take) == Some(true) {
+                scroll_to_end();
+            }
+        });
+    }
+
+    /// The reader turns back from the end: what arrives does not hold them there.
+    pub(crate) fn turn_back(self) {
+        if self.is_bound_for_end.try_update_value(std::mem::take) == Some(true) {
+            self.is_at_end.set(false);
+        }
+    }
+
     /// The view was scrolled, or its size changed.
     pub(crate) fn scrolled(self, state: State) {
+        // Between a row that was added and the frame that shows it, the end seems to be out of view.
+        if self.is_bound_for_end.get_value() {
+            return;
+        }
         let Some(view) = view() else { return };
         let above = view.scroll_top();
         let below = view.scroll_height() - above - view.client_height();
@@ -294,6 +323,7 @@ impl Log {
             self.is_fetching.set_value(false);
             // A page that cannot be read is asked for again with the next scrolling.
             let Ok(Page { messages, older: before, newer: after }) = page else { return };
+            let stays = self.is_at_end.get_untracked();
             let kept = anchor();
             if older {
                 self.messages.update(|all| {
@@ -308,8 +338,10 @@ impl Log {
                 self.drop_front();
             }
             after_draw(move || {
-                if let Some((row, top)) = kept {
-                    keep(&row, top);
+                match kept {
+                    _ if stays && self.newer.get_untracked() == 0 => scroll_to_end(),
+                    Some((row, top)) => keep(&row, top),
+                    None => {}
                 }
                 self.scrolled(state);
             });

@@ -100,6 +100,7 @@ fn StatusMark(status: Status) -> impl IntoView {
         Status::Received => None,
         Status::Queued => Some(("status queued", Sign::Queued, t.queued, false)),
         Status::Sent => Some(("status sent", Sign::Sent, t.sent, true)),
+        Status::Delivered => Some(("status delivered", Sign::Delivered, t.delivered, true)),
         Status::Failed => Some(("status failed", Sign::Failed, t.failed, false)),
     }
     .map(|(class, sign, name, is_plain)| {

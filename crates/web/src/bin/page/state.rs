@@ -19,6 +19,8 @@ pub(crate) struct State {
     worker: StoredValue<Worker, LocalStorage>,
     /// How things are.
     pub(crate) start: RwSignal<Start>,
+    /// How things were when this browser was here last.
+    pub(crate) last_time: StoredValue<Option<LastTime>>,
     /// How the connections are.
     pub(crate) connection: RwSignal<Connection>,
     /// Whether this tab has the client.
@@ -64,6 +66,46 @@ pub(crate) enum Route {
     Conversation(ConversationId),
 }
 
+/// How far somebody came in this browser. One word, outside of the vault, so that the page can begin before that is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastTime {
+    /// The recovery words were not confirmed.
+    Words,
+    /// There are conversations, or may be.
+    App,
+}
+
+impl LastTime {
+    /// What to keep of it, where this is known: `Some(None)` for nobody.
+    #[expect(clippy::option_option, reason = "not known, and known to be nobody, are two things")]
+    const fn of(start: &Start) -> Option<Option<Self>> {
+        match start {
+            Start::NoAccount { .. } => Some(None),
+            Start::Account { words_pending: true, .. } => Some(Some(Self::Words)),
+            Start::Account { words_pending: false, .. } => Some(Some(Self::App)),
+            Start::Opening | Start::Broken(_) => None,
+        }
+    }
+
+    fn read() -> Option<Self> {
+        match window().local_storage().ok()??.get_item(LAST_TIME).ok()??.as_str() {
+            "words" => Some(Self::Words),
+            "app" => Some(Self::App),
+            _ => None,
+        }
+    }
+
+    fn write(now: Option<Self>) {
+        // A browser that keeps nothing here shows the form for a moment next time.
+        let Ok(Some(kept)) = window().local_storage() else { return };
+        let _ = match now {
+            None => kept.remove_item(LAST_TIME),
+            Some(Self::Words) => kept.set_item(LAST_TIME, "words"),
+            Some(Self::App) => kept.set_item(LAST_TIME, "app"),
+        };
+    }
+}
+
 /// Which dialog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Dialog {
@@ -85,6 +127,7 @@ impl State {
         let state = Self {
             worker: StoredValue::new_local(worker.clone()),
             start: RwSignal::new(Start::Opening),
+            last_time: StoredValue::new(LastTime::read()),
             connection: RwSignal::new(Connection::Opening),
             tab: RwSignal::default(),
             conversations: RwSignal::default(),
@@ -242,6 +285,10 @@ impl State {
             Start::NoAccount { .. } => self.forget(),
             Start::Account { .. } | Start::Opening | Start::Broken(_) => {}
         }
+        if let Some(now) = LastTime::of(&start) {
+            self.last_time.set_value(now);
+            LastTime::write(now);
+        }
         if !was_same {
             self.start.set(start);
         }
@@ -373,5 +420,7 @@ fn on_document(event: &str, act: impl Fn() + 'static) {
     act.forget();
 }
 
+/// The name of what is kept of [`LastTime`].
+const LAST_TIME: &str = "last-time";
 /// A peer that misbehaves all day fills no screen.
 const REFUSED_MAX: usize = 20;

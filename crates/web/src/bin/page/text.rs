@@ -113,6 +113,7 @@ pub(crate) struct Words {
     pub(crate) newer: &'static str,
     pub(crate) queued: &'static str,
     pub(crate) sent: &'static str,
+    pub(crate) delivered: &'static str,
     pub(crate) failed: &'static str,
     pub(crate) write_again: &'static str,
     pub(crate) to_latest: &'static str,

@@ -108,13 +108,16 @@ pub(crate) fn message(from: client::Message, me: &client::AccountId) -> Message 
         body: match from.body {
             client::Body::Text(text) => Body::Text(Text(text)),
             client::Body::Notice(notice) => Body::Notice(trust::notice(notice)),
-            client::Body::ContactCard { .. } | client::Body::Unknown { .. } => Body::Newer,
+            client::Body::ContactCard { .. } | client::Body::Receipt { .. } | client::Body::Unknown { .. } => {
+                Body::Newer
+            }
         },
         status: match from.status {
             client::Status::Queued => Status::Queued,
             client::Status::Sent => Status::Sent,
             client::Status::Received => Status::Received,
             client::Status::Failed => Status::Failed,
+            client::Status::Delivered => Status::Delivered,
         },
     }
 }

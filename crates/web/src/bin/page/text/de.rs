@@ -109,6 +109,7 @@ pub(super) static GERMAN: Words = Words {
     newer: "Diese Nachricht kommt von einer neueren Version der App. Lade die Seite neu, um sie zu lesen.",
     queued: "Wartet",
     sent: "Gesendet",
+    delivered: "Zugestellt",
     failed: "Nicht gesendet",
     write_again: "Noch einmal schreiben",
     to_latest: "Zum Neuesten",

@@ -104,6 +104,7 @@ pub(super) static ENGLISH: Words = Words {
     newer: "This message was made by a newer version of the app. Load the page anew to read it.",
     queued: "Queued",
     sent: "Sent",
+    delivered: "Delivered",
     failed: "Not sent",
     write_again: "Write it again",
     to_latest: "To the latest",
