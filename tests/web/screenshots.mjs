@@ -74,7 +74,7 @@ try {
     const at = asked ? frame.indexOf('wren') : -1;
     if (at < 0) return frame;
     const changed = Buffer.from(frame);
-    changed[at + 60] ^= 1;
+    changed[at + 41] ^= 1;
     return changed;
   };
   await app.newMessage('@wren');

@@ -5,7 +5,7 @@ import { WebSocket, WebSocketServer } from 'ws';
 
 /**
  * Starts one on a port of its own. `hooks.fromClient(frame, connection)` and `hooks.fromServer(frame, connection)` return the
- * frame to pass on, or `null` to pass nothing on; `hooks.before(path)` returns what a file waits for. They can be changed at any time. `Host` goes on unchanged, as behind an
+ * frame to pass on, or `null` to pass nothing on; `connection.hello` is what the client said first on it. `hooks.before(path)` returns what a file waits for. They can be changed at any time. `Host` goes on unchanged, as behind an
  * honest proxy.
  */
 export async function proxy(t, upstream) {
@@ -25,6 +25,7 @@ export async function proxy(t, upstream) {
     const waiting = [];
     const connection = { toClient: (frame) => client.send(frame), toServer: (frame) => behind.send(frame) };
     const onward = (frame) => {
+      connection.hello ??= frame;
       const passed = hooks.fromClient(frame, connection);
       if (passed) behind.send(passed);
     };

@@ -17,6 +17,11 @@ if (!STONECHATD || !STONECHAT || !STONECHAT_CHROMIUM || !STONECHAT_WORK) {
   throw new Error('run these through `cargo xtask browser`, which builds and names the programs');
 }
 
+/** Playwright takes a path, not a name. */
+const CHROMIUM = STONECHAT_CHROMIUM.includes(path.sep)
+  ? STONECHAT_CHROMIUM
+  : process.env.PATH.split(path.delimiter).map((dir) => path.join(dir, STONECHAT_CHROMIUM)).find((file) => fs.existsSync(file));
+
 /** Starts a world. `t` is node:test's context, or anything with `name` and `after`. */
 export async function world(t) {
   const dir = path.join(STONECHAT_WORK, t.name.replaceAll(/[^a-z0-9]+/gi, '-').slice(0, 80));
@@ -110,7 +115,7 @@ class Browser {
     const sandbox = process.getuid?.() === 0 ? ['--no-sandbox'] : [];
     const quiet = ['--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'];
     this.context = await chromium.launchPersistentContext(this.profile, {
-      executablePath: STONECHAT_CHROMIUM,
+      executablePath: CHROMIUM,
       headless: true,
       locale: 'en-GB',
       timezoneId: 'UTC',

@@ -321,6 +321,10 @@ async fn forward(Running { client, me }: Running) {
         }
         if alarms_changed && let Ok(alarms) = trust::alarms(&client).await {
             tell(&Tell::Event(Event::Alarms(alarms)));
+            // An alarm about nobody in particular opens every lock.
+            if let Ok(conversations) = client.conversations().await {
+                changed.extend(conversations.iter().map(|conversation| conversation.id));
+            }
         }
         for id in changed {
             if let Ok(Some(conversation)) = conversation(&client, &me, id).await {
