@@ -199,8 +199,9 @@ impl Core {
         let (size, length) = (verified.head.size(), verified.log.value.length);
         let back =
             (size >= checked.size && length < checked.length) || (size <= checked.size && length > checked.length);
-        let other =
-            length == checked.length && stored.log.0.last().map(|e| e.hash()) != proven.log.0.last().map(|e| e.hash());
+        let other = length == checked.length
+            && stored.log.0.last().map(stonechat_wire::LogEntry::hash)
+                != proven.log.0.last().map(stonechat_wire::LogEntry::hash);
         if !back && !other {
             return Ok(None);
         }
@@ -233,7 +234,7 @@ impl Core {
         let handle = verified.handle.is_some();
         let better = old.is_none_or(|old| {
             length > old.length
-                || (length == old.length && (handle || !old.handle) && (size > old.size || handle > old.handle))
+                || (length == old.length && (handle || !old.handle) && (size > old.size || handle & !old.handle))
         });
         if better {
             contact.checked = Some(Checked {

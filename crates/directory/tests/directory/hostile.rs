@@ -287,7 +287,8 @@ fn an_auditor_stops_at_an_epoch_that_takes_something_back() {
 
 #[test]
 fn an_auditor_stops_at_leaves_that_do_not_follow_each_other() {
-    let wrong: [(&str, fn(DirectoryRecord) -> DirectoryRecord); 4] = [
+    type Change = fn(DirectoryRecord) -> DirectoryRecord;
+    let wrong: [(&str, Change); 4] = [
         ("a root that changed", |last| DirectoryRecord { root: [9; 32], ..last }),
         ("an epoch that is missing", |last| DirectoryRecord { epoch: last.epoch + 2, ..last }),
         ("an epoch that goes back", |last| DirectoryRecord { epoch: 0, ..last }),

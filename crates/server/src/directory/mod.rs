@@ -365,7 +365,7 @@ impl<S: KeyedLog> Directory<S> {
         let leaf = encode(&record);
         let size = publisher.frontier.size() + 1;
         log::append(&self.store, size, leaf.clone()).await?;
-        if size % tlog::TILE_HASHES == 0 {
+        if size.is_multiple_of(tlog::TILE_HASHES) {
             log::keep_tiles(&self.store, size).await?;
         }
         let inclusion = publisher.frontier.inclusion_of_next();

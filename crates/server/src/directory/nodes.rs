@@ -318,6 +318,7 @@ impl<S: KeyedLog> Database for Nodes<S> {
 }
 
 /// How a record is stored. Values are kept for good: the directory proves its whole past.
+#[expect(clippy::large_enum_variant, reason = "it lives as long as it takes to write it")]
 #[derive(Encode, Decode)]
 enum Stored {
     #[n(0)]

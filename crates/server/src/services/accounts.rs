@@ -104,7 +104,7 @@ mod tests {
         let handle = Handle::parse("alice").unwrap();
         for request in [Request::LookUpHandle { handle }, Request::GetAccount { account: alice.account }] {
             let Ok(Reply::Account(found)) = world.ask(&mut anonymous, request) else { panic!() };
-            assert_eq!(found.log.0[..], [alice.genesis.clone()]);
+            assert_eq!(found.log.0[..], *std::slice::from_ref(&alice.genesis));
         }
         let handle = Handle::parse("nobody").unwrap();
         assert_eq!(world.refused(&mut anonymous, Request::LookUpHandle { handle }), ErrorCode::NotFound);

@@ -62,7 +62,10 @@ async fn every_answer_holds_a_browser_to_its_own_server() {
         }
         let permissions = header(&head, "permissions-policy");
         // The camera is for the code that people compare, and for this page alone.
-        assert!(permissions.contains("camera=(self)") && permissions.contains("microphone=()"), "{path}: {permissions}");
+        assert!(
+            permissions.contains("camera=(self)") && permissions.contains("microphone=()"),
+            "{path}: {permissions}"
+        );
         // Over plain HTTP it would be a promise that the server cannot keep.
         assert!(!head.contains("strict-transport-security"), "{path}");
         assert!(head.contains("\r\ncache-control: no-"), "{path}: {head}");
