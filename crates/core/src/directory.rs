@@ -16,7 +16,7 @@ use stonechat_directory::{
     DirectoryPolicy, Evidence, Head, HeadError, PolicyError, ProofError, Verdict, VerifiedAccount, tlog,
 };
 use stonechat_wire::{
-    AccountId, AccountLog, AccountProof, AccountState, DeviceId, ErrorCode, Failure, Handle, List, LogHead,
+    AccountId, AccountLog, AccountProof, AccountState, DeviceId, ErrorCode, Failure, Handle, List, LogEntry, LogHead,
     ProvenAccount, Request, Seq, SignedHead, Timestamp, TreeProof,
 };
 
@@ -200,8 +200,7 @@ impl Core {
         let back =
             (size >= checked.size && length < checked.length) || (size <= checked.size && length > checked.length);
         let other = length == checked.length
-            && stored.log.0.last().map(stonechat_wire::LogEntry::hash)
-                != proven.log.0.last().map(stonechat_wire::LogEntry::hash);
+            && stored.log.0.last().map(LogEntry::hash) != proven.log.0.last().map(LogEntry::hash);
         if !back && !other {
             return Ok(None);
         }
@@ -234,7 +233,7 @@ impl Core {
         let handle = verified.handle.is_some();
         let better = old.is_none_or(|old| {
             length > old.length
-                || (length == old.length && (handle || !old.handle) && (size > old.size || handle & !old.handle))
+                || (length == old.length && (handle || !old.handle) && (size > old.size || (handle && !old.handle)))
         });
         if better {
             contact.checked = Some(Checked {

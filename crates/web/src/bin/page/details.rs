@@ -173,7 +173,8 @@ fn MemberRow(member: Member, may: Option<Role>, is_group: bool, acting: Acting) 
     if !is_me {
         let with = handle.clone();
         let show = move || state.dialog.set(Some(Dialog::Safety(with.clone())));
-        actions.push(button((t.trust.compare_with)(&handle), t.trust.safety, "button quiet", Box::new(show)));
+        let name = format!("{}: {handle}", t.trust.safety);
+        actions.push(button(name, t.trust.safety, "button quiet", Box::new(show)));
     }
     if is_group && !is_me {
         let to = handle.clone();
