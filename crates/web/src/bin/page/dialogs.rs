@@ -203,9 +203,9 @@ fn NewGroup() -> impl IntoView {
 }
 
 /// Handles with spaces or commas between them.
-pub(crate) fn parse_handles(typed: &str) -> Result<Vec<String>, stonechat_client::HandleError> {
+pub(crate) fn parse_handles(typed: &str) -> Result<Vec<String>, stonechat_wire::HandleError> {
     let parts = typed.split(|c: char| c.is_whitespace() || c == ',').filter(|part| !part.is_empty());
     let handles =
         parts.map(|part| parse_handle(part).map(|handle| handle.to_string())).collect::<Result<Vec<_>, _>>()?;
-    if handles.is_empty() { Err(stonechat_client::HandleError::Empty) } else { Ok(handles) }
+    if handles.is_empty() { Err(stonechat_wire::HandleError::Empty) } else { Ok(handles) }
 }

@@ -3,8 +3,8 @@
 use leptos::ev::SubmitEvent;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use stonechat_client::Handle;
 use stonechat_web::protocol::{Fault, FaultCode, Me, RecoveryWords, Request};
+use stonechat_wire::Handle;
 
 use crate::state::{state, words};
 
@@ -112,7 +112,7 @@ pub(crate) fn SignUp(unfinished: Option<String>) -> impl IntoView {
     let problem = move || match fault.get() {
         Some(fault) => Some(fault),
         None => match checked() {
-            Err(stonechat_client::HandleError::Empty) if !was_sent.get() => None,
+            Err(stonechat_wire::HandleError::Empty) if !was_sent.get() => None,
             Err(error) => Some((t.handle_bad)(error).to_owned()),
             Ok(_) => None,
         },
@@ -296,7 +296,7 @@ fn Confirm(words: RecoveryWords, is_confirming: RwSignal<bool>) -> impl IntoView
 }
 
 /// A handle as people type it: with or without `@`, in any case.
-pub(crate) fn parse_handle(typed: &str) -> Result<Handle, stonechat_client::HandleError> {
+pub(crate) fn parse_handle(typed: &str) -> Result<Handle, stonechat_wire::HandleError> {
     Handle::parse(&typed.trim().to_lowercase())
 }
 

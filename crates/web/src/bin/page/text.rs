@@ -1,8 +1,8 @@
 //! Everything that the page says, once for each language. A language that lacks a word does not compile.
 
-use stonechat_client::HandleError;
 use stonechat_web::protocol::{Fault, Role};
 use stonechat_web::view::days::DayName;
+use stonechat_wire::HandleError;
 
 use self::trust::TrustWords;
 
