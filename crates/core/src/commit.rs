@@ -66,7 +66,8 @@ impl Core {
         let head = ctx.txn.head(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its head".into()))?;
         let mut info = ctx.txn.info(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its info".into()))?;
         self.drop_pointless(ctx, id, &mut info)?;
-        let (own, removals) = self.with_group(ctx, id, |group, _, _| Ok((group.own_leaf(), group.pending_removals())))?;
+        let (own, removals) =
+            self.with_group(ctx, id, |group, _, _| Ok((group.own_leaf(), group.pending_removals())))?;
         let proposals = !removals.is_empty();
         let blocked = proposals || head.refused.is_some() || info.opening;
         let leaving = info.intents.first() == Some(&Intent::Leave);
