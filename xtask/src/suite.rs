@@ -120,6 +120,8 @@ fn steps(layout: &Layout, fast: bool) -> Vec<Step> {
         if let Some(folder) = &folder {
             command.env(web::FOLDER_VARIABLE, folder);
         }
+        // Tests that run the programs take those of the step "programs".
+        command.env("STONECHAT_BIN_DIR", layout.target.join("debug"));
         Action::Run(command)
     };
     let slow = |action: &dyn Fn() -> Action| {
@@ -212,6 +214,8 @@ fn show_and_count(stream: impl Read, mut to: impl Write) -> Counts {
 /// The tests in one line of output: nextest's summary, the test harness's, or Node's.
 fn counts_in(line: &str) -> Counts {
     let line = without_colours(line);
+    // nextest repeats what a failed test printed, the harness's own result included, further to the right.
+    let is_harness = line.starts_with("test result:");
     let line = line.trim();
     if let Some(line) = line.strip_prefix("\u{2139} ") {
         let number =
@@ -219,7 +223,6 @@ fn counts_in(line: &str) -> Counts {
         return Counts { passed: number("pass "), failed: number("fail ") + number("cancelled ") };
     }
     let is_nextest = line.starts_with("Summary [") && line.contains("run:");
-    let is_harness = line.starts_with("test result:");
     if !is_nextest && !is_harness {
         return Counts::default();
     }
@@ -315,6 +318,7 @@ mod tests {
         );
         assert_eq!(counts_in("test it::passed ... ok"), Counts::default());
         assert_eq!(counts_in("a log line: 7 passed, 3 failed"), Counts::default());
+        assert_eq!(counts_in("    test result: FAILED. 0 passed; 1 failed;"), Counts::default());
     }
 
     #[test]

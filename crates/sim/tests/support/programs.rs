@@ -22,7 +22,7 @@ fn built() -> PathBuf {
     let profile = if profile == "debug" { "dev" } else { profile };
     let mut build = Command::new(env!("CARGO"));
     // The whole workspace, as `cargo xtask test` builds it: another selection has other features, and builds all anew.
-    build.args(["build", "--quiet", "--workspace", "--bins", "--profile", profile]);
+    build.args(["build", "--quiet", "--workspace", "--bins", "--examples", "--profile", profile]);
     build.arg("--target-dir").arg(target).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     assert!(build.status().expect("cargo runs").success(), "stonechatd and stonechat build");
     folder.to_owned()
