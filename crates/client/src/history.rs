@@ -6,10 +6,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use stonechat_core::api::{CommandError, Message};
-use stonechat_core::content::MessageId;
-use stonechat_core::history::{self, Page, Place, SearchFrom, Words};
+use stonechat_core::history::{self, Moment, Page, Place, SearchFrom, Words};
 use stonechat_core::limits::TEXT_BYTES_MAX;
-use stonechat_wire::{ConversationId, Timestamp};
+use stonechat_wire::ConversationId;
 
 use crate::client::Client;
 use crate::error::ClientError;
@@ -67,14 +66,14 @@ impl Client {
     pub async fn search(&self, text: &str, limit: usize) -> Result<Found, ClientError> {
         let Some(words) = Words::new(text) else { return Ok(Found::default()) };
         let limit = limit.min(FOUND_MAX);
-        // The latest, by when and which; one more than asked for tells whether there are more.
-        let mut latest: BTreeMap<(Reverse<Timestamp>, MessageId), Message> = BTreeMap::new();
+        // The latest; one more than asked for tells whether there are more.
+        let mut latest: BTreeMap<Reverse<Moment>, Message> = BTreeMap::new();
         let mut from = Some(SearchFrom::default());
         while let Some(start) = from.take() {
             let words = words.clone();
             let step = self.job(move |vault| history::search(vault, &words, &start, SEARCH_ROWS)).await??;
             for (at, message) in step.found {
-                latest.insert((Reverse(at), message.id), message);
+                latest.insert(Reverse(at), message);
                 if latest.len() > limit + 1 {
                     latest.pop_last();
                 }

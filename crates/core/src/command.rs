@@ -220,7 +220,7 @@ impl Core {
             ErrorCode::NotFound => self.settle_claims(ctx, handle, None)?,
             // About to be published, or the directory is slow.
             ErrorCode::Unpublished | ErrorCode::Unavailable | ErrorCode::Slow => {
-                return self.look_up_later(ctx, handle, &failure.to_string(), false);
+                return self.look_up_later(ctx, handle, &failure.to_string());
             }
             _ => {}
         }

@@ -25,7 +25,8 @@ use crate::api::{Alarm, AlarmId, AlarmKind, CommandError, Event, Link, Status};
 use crate::content::{Body, MessageId, Notice, ToldHead};
 use crate::records::{
     ALARMS, AlarmRecord, Checked, ContactRecord, Head as ConversationHead, HeadRecord, MessageRecord, NEWEST, POLICY,
-    Read, Told, Write, check_key, index_key, message_key, moved_key, pending_head_key, proof_key, thread,
+    Read, Told, WATCH, WatchRecord, Write, check_key, index_key, message_key, moved_key, pending_head_key, proof_key,
+    thread,
 };
 use crate::session::Pending;
 use crate::step::Ctx;
@@ -68,14 +69,18 @@ impl Core {
         let verified = match VerifiedAccount::verify(&policy, asked, &proven.log, &proven.proof) {
             Ok(verified) => verified,
             Err(error @ ProofError::Head(HeadError::Policy(PolicyError::Witnesses { .. }))) => {
+                if source == Source::Server {
+                    self.unwitnessed(ctx, &error)?;
+                }
                 return Ok(Belief::Later(error.to_string()));
             }
             Err(error) => return self.disbelieve(ctx, &policy, asked, proven, source, &error),
         };
-        if source == Source::Server
-            && let Some(why) = self.out_of_date(ctx, &policy, &verified.head)?
-        {
-            return Ok(Belief::Untrusted(why));
+        if source == Source::Server {
+            self.witnessed(ctx)?;
+            if let Some(why) = self.out_of_date(ctx, &policy, &verified.head)? {
+                return Ok(Belief::Untrusted(why));
+            }
         }
         let id = verified.state.id();
         if source == Source::Member && self.identity.as_ref().is_some_and(|me| me.account() == id) {
@@ -411,7 +416,7 @@ impl Core {
                 let claimed = Some(state.id());
                 return self.settle_claims(ctx, handle, claimed);
             }
-            Belief::Later(why) => return self.look_up_later(ctx, handle, &why, true),
+            Belief::Later(why) => return self.look_up_later(ctx, handle, &why),
             Belief::Untrusted(why) => why,
         };
         self.settle_claims(ctx, handle, None)?;
@@ -422,14 +427,7 @@ impl Core {
     }
 
     /// Whose a handle is can be told later. Commands wait, but not for ever.
-    /// `answered`: the directory did answer, and not well enough.
-    pub(crate) fn look_up_later(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        handle: &Handle,
-        why: &str,
-        answered: bool,
-    ) -> Result<(), CoreError> {
+    pub(crate) fn look_up_later(&mut self, ctx: &mut Ctx<'_>, handle: &Handle, why: &str) -> Result<(), CoreError> {
         let (at, tries) = self.session.look_up_again.entry(handle.clone()).or_insert((ctx.now, 0));
         *tries += 1;
         *at = ctx.now.plus_secs(backoff_secs(*tries));
@@ -439,14 +437,30 @@ impl Core {
             for waiting in self.take_waiting(handle) {
                 ctx.finish(waiting.command(), Err(CommandError::Directory(why.to_owned())));
             }
-            if !answered {
-                return Ok(());
-            }
+        }
+        Ok(())
+    }
+
+    /// The directory answered with a head that too few of its witnesses confirm: that gets better, or it is an alarm.
+    pub(crate) fn unwitnessed(&mut self, ctx: &mut Ctx<'_>, error: &ProofError) -> Result<(), CoreError> {
+        let mut record: WatchRecord = ctx.txn.record(Table::Meta, WATCH)?.unwrap_or_default();
+        record.unwitnessed = record.unwitnessed.saturating_add(1);
+        ctx.txn.save(Table::Meta, WATCH, &record);
+        if record.unwitnessed >= UNWITNESSED_MAX {
             let what = format!(
-                "The directory shows no state that enough of its witnesses confirm ({why}). Nobody new can be written to \
+                "The directory shows no state that enough of its witnesses confirm ({error}). Nobody new can be written to \
                  until it does."
             );
             self.raise(ctx, Finding::new(AlarmKind::Unwitnessed, b"", what, None));
+        }
+        Ok(())
+    }
+
+    /// It answered with one that enough of them confirm.
+    pub(crate) fn witnessed(&mut self, ctx: &mut Ctx<'_>) -> Result<(), CoreError> {
+        let record = ctx.txn.record::<WatchRecord>(Table::Meta, WATCH)?;
+        if let Some(record) = record.filter(|record| record.unwitnessed > 0) {
+            ctx.txn.save(Table::Meta, WATCH, &WatchRecord { unwitnessed: 0, ..record });
         }
         Ok(())
     }
@@ -922,6 +936,8 @@ fn backoff_secs(tries: u32) -> u64 {
 const HEADS_MAX: usize = 64;
 /// Look-ups of a handle before who waits for it is told that the directory has no good answer.
 const LOOK_UP_TRIES: u32 = 5;
+/// Answers in a row without enough witnesses before that is an alarm. A look at the own account brings two.
+const UNWITNESSED_MAX: u32 = LOOK_UP_TRIES;
 /// Refusals of a consistency proof before that is a fork.
 const CONSISTENCY_TRIES: u32 = 5;
 /// Look-ups of somebody whose log is longer by their own word before that is an alarm.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use stonechat_wire::{AccountId, ConversationId, Handle, Timestamp};
+use stonechat_wire::{AccountId, ConversationId, Handle};
 
 use crate::api::Message;
 use crate::content::{Body, MessageId};
@@ -121,11 +121,15 @@ pub struct SearchFrom(Vec<u8>);
 
 /// What one step of a search found.
 pub struct SearchStep {
-    /// Messages that match, with the moment that they are sorted by; in no order.
-    pub found: Vec<(Timestamp, Message)>,
+    /// Messages that match, with what they are sorted by; in no order.
+    pub found: Vec<(Moment, Message)>,
     /// Where to go on; `None` at the end.
     pub next: Option<SearchFrom>,
 }
+
+/// Where a message stands among those of all conversations: as in its own one, by the server's clock, then by its number.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(Vec<u8>);
 
 /// Looks at the next `rows` messages.
 ///
@@ -142,7 +146,8 @@ pub fn search(vault: &dyn VaultRead, words: &Words, from: &SearchFrom, rows: usi
         if words.are_in(&text)
             && let Some(message) = names.message(vault, &record)?
         {
-            found.push((time_of(&key).unwrap_or(record.sent_at), message));
+            // What stands behind the thread in a message's key.
+            found.push((Moment(key.get(32..).unwrap_or_default().to_vec()), message));
         }
     }
     Ok(SearchStep { found, next })
@@ -170,11 +175,6 @@ impl Names {
 fn after(mut key: Vec<u8>) -> Vec<u8> {
     key.push(0);
     key
-}
-
-/// What stands behind the thread in a message's key.
-fn time_of(key: &[u8]) -> Option<Timestamp> {
-    key.get(32..40)?.try_into().ok().map(|bytes| Timestamp(u64::from_be_bytes(bytes)))
 }
 
 /// Messages in one page.

@@ -253,11 +253,7 @@ impl Core {
 
     fn own_proof_fails(&mut self, ctx: &mut Ctx<'_>, error: &ProofError) -> Result<(), CoreError> {
         if matches!(error, ProofError::Head(HeadError::Policy(PolicyError::Witnesses { .. }))) {
-            self.session.unwitnessed += 1;
-            if self.session.unwitnessed >= UNWITNESSED_MAX {
-                let what = format!("The directory shows no state that enough of its witnesses confirm ({error}).");
-                self.raise(ctx, Finding::new(AlarmKind::Unwitnessed, b"", what, None));
-            }
+            self.unwitnessed(ctx, error)?;
         } else {
             let what = format!("What the directory says of your own account does not hold: {error}.");
             self.raise(ctx, Finding::new(AlarmKind::Proof, b"own", what, None));
@@ -276,7 +272,7 @@ impl Core {
             Ok(said) => said,
             Err(error) => return self.own_proof_fails(ctx, &error),
         };
-        self.session.unwitnessed = 0;
+        self.witnessed(ctx)?;
         self.see_head(ctx, &policy, said.head.seen())?;
         // What is longer than the log here is judged with the log that the look-up brings.
         let wrong = said.log.iter().find(|v| v.value.length <= own.0.len() as u64 && !is_prefix(&v.value, &own));
@@ -399,7 +395,5 @@ const DAILY_SECS: u64 = 24 * 3_600;
 const AGAIN_SECS: u64 = 5;
 /// The directory publishes within a second or two. After this time it keeps something back.
 const PUBLISH_SECS: u64 = 120;
-/// Looks without enough witnesses before that is an alarm.
-const UNWITNESSED_MAX: u32 = 4;
 /// Before a member removes another's revoked device.
 const REMOVE_JITTER_MS: u64 = 2_000;

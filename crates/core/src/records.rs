@@ -99,6 +99,9 @@ pub(crate) struct WatchRecord {
     /// When the look that went well last was.
     #[n(3)]
     pub seen: Option<Timestamp>,
+    /// Answers of the directory in a row, to whatever was asked, whose head too few witnesses confirm.
+    #[n(4)]
+    pub unwitnessed: u32,
 }
 
 /// What is known of somebody. Under the account id in [`Table::Account`].

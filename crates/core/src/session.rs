@@ -95,8 +95,6 @@ pub(crate) struct Session {
     pub watch_again: Timestamp,
     /// Letters came before the policy that they are judged by.
     pub letters_wait: bool,
-    /// Looks in a row that found too few witnesses.
-    pub unwitnessed: u32,
     /// Registration that a person waits for.
     registering: Option<CommandId>,
 }

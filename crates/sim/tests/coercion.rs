@@ -5,6 +5,8 @@
 //! folder, the log at TRACE, the process's memory, the recorded bytes. What may be found is there as a control.
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+#[path = "support/friends.rs"]
+mod friends;
 #[path = "support/proxy.rs"]
 mod proxy;
 #[path = "support/search.rs"]
@@ -16,6 +18,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use friends::befriend;
 use proxy::{Connection, Proxy};
 use rusqlite::OpenFlags;
 use search::Needles;
@@ -23,7 +26,7 @@ use stonechat_core::keys::recovery_entropy;
 use stonechat_wire::{
     AccountId, Admission, Capability, ClientFrame, ConversationId, DeviceId, Hello, Request, ServerFrame, Token, decode,
 };
-use support::{Home, MARK_OF_THE_PROCESS, Server, befriend, eventually};
+use support::{Home, MARK_OF_THE_PROCESS, Server, eventually};
 
 const TEXTS: [&str; 5] = [
     "Meet me at the heron pond by moonlight",

@@ -5,6 +5,8 @@
 //! somebody strikes, not what the machine is doing then.
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+#[path = "support/friends.rs"]
+mod friends;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,10 +14,11 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use friends::befriend;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 use serde_json::Value;
-use support::{Home, Server, befriend};
+use support::{Home, Server};
 
 #[test]
 fn what_is_acknowledged_is_read_once_by_everybody_whoever_is_killed() {

@@ -1,8 +1,9 @@
 //! The real programs: a `stonechatd` process, and homes that `stonechat` runs on.
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
-mod programs;
+pub(crate) mod programs;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -21,14 +22,19 @@ pub(crate) struct Server {
     address: SocketAddr,
     /// While it runs.
     pub(crate) child: Option<Child>,
+    /// What its process has in its environment beside the tester's.
+    pub(crate) env: Environment,
 }
+
+/// Names and values.
+pub(crate) type Environment = Vec<(&'static str, OsString)>;
 
 impl Server {
     /// Starts one on a port of its own, logging everything that it ever logs to [`Server::log`].
     pub(crate) fn start() -> Self {
         let dir = TempDir::new().unwrap();
         std::fs::write(dir.path().join("config.toml"), "[log]\nlevel = \"trace\"\n").unwrap();
-        let mut server = Self { dir, address: "127.0.0.1:0".parse().unwrap(), child: None };
+        let mut server = Self { dir, address: "127.0.0.1:0".parse().unwrap(), child: None, env: Vec::new() };
         server.run();
         server
     }
@@ -39,7 +45,7 @@ impl Server {
         let mut command = Command::new(program("stonechatd"));
         command.arg("serve").arg("--config").arg(self.dir.path().join("config.toml"));
         command.arg("--data").arg(self.data()).arg("--listen").arg(self.address.to_string());
-        command.env(MARK_OF_THE_PROCESS.0, MARK_OF_THE_PROCESS.1);
+        command.env(MARK_OF_THE_PROCESS.0, MARK_OF_THE_PROCESS.1).envs(self.env.clone());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -88,12 +94,20 @@ pub(crate) struct Home {
     pub(crate) handle: String,
     /// What `signup` answered.
     pub(crate) signed_up: Value,
+    /// What the program has in its environment.
+    pub(crate) env: Environment,
 }
 
 impl Home {
     /// Makes an account.
     pub(crate) fn sign_up(handle: &str, server: SocketAddr) -> Self {
-        let mut home = Self { dir: TempDir::new().unwrap(), handle: handle.into(), signed_up: Value::Null };
+        Self::sign_up_with(handle, server, Vec::new())
+    }
+
+    /// Makes an account with a program that has this in its environment.
+    pub(crate) fn sign_up_with(handle: &str, server: SocketAddr, env: Environment) -> Self {
+        let dir = TempDir::new().unwrap();
+        let mut home = Self { dir, handle: handle.into(), signed_up: Value::Null, env };
         home.signed_up = home.ok(&["signup", handle, "--server", &format!("http://{server}")]).remove(0);
         home
     }
@@ -102,7 +116,7 @@ impl Home {
     /// keyring, so the key goes into a file.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(program("stonechat"));
-        command.args(args).arg("--json").env("STONECHAT_HOME", self.dir.path().join("home"));
+        command.args(args).arg("--json").env("STONECHAT_HOME", self.dir.path().join("home")).envs(self.env.clone());
         for name in ["STONECHAT_PASSPHRASE", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"] {
             command.env_remove(name);
         }
@@ -132,25 +146,6 @@ impl Home {
         let lines = self.run(&["read", target, "--limit", "100000"]).unwrap_or_default();
         lines.iter().map(|l| (field(&l["sender"]), field(&l["id"]), field(&l["body"]["text"]))).collect()
     }
-}
-
-/// Alice opens a conversation with Bob, who accepts, and a group with both others, who join. The group's id.
-pub(crate) fn befriend([alice, bob, carol]: [&Home; 3], greeting: &str, group: &str) -> String {
-    alice.ok(&["send", &bob.handle, greeting]);
-    eventually("the request arrives", || bob.ok(&["requests"]).len() == 1);
-    bob.ok(&["accept", &alice.handle]);
-    eventually("the greeting arrives", || bob.transcript(&alice.handle).iter().any(|line| line.2 == greeting));
-    let made = alice.ok(&["group", "create", group, &bob.handle, &carol.handle]);
-    let id = made[0]["conversation"].as_str().unwrap().to_owned();
-    for home in [bob, carol] {
-        eventually("they join the group", || {
-            if home.ok(&["requests"]).iter().any(|request| request["kind"] == "group") {
-                home.ok(&["accept", &alice.handle]);
-            }
-            home.ok(&["conversations"]).iter().any(|conversation| conversation["title"] == group)
-        });
-    }
-    id
 }
 
 /// Tries until it holds.
