@@ -28,6 +28,9 @@ const DIRECTORY: &str = "directory";
 /// The one that drives a browser.
 const WEB: &str = "web";
 
+/// One selection of packages for the server and for what measures it: another has other features, and builds all anew.
+const MEASURED: [&str; 4] = ["--package", "stonechat-server", "--package", "stonechat-sim"];
+
 pub(crate) fn sim(layout: &Layout, seeds: &Range<u64>, steps: Option<u64>) -> Result<()> {
     run(&mut sim_command(layout, seeds, steps), "A seed that fails is replayed with `cargo xtask sim --seed N`.")
 }
@@ -74,8 +77,8 @@ pub(crate) fn bench(layout: &Layout, name: Option<&str>, args: &[OsString]) -> R
         bench_path(layout, name, args)?;
     }
     if name.is_none_or(|name| name == DIRECTORY) {
-        let mut bench = layout.cargo(["bench", "-p", "stonechat-server", "--bench", "directory", "--"]);
-        run(bench.args(args), "Nothing else should run on this machine meanwhile.")?;
+        let mut bench = layout.cargo(["bench", "--bench", "directory"]);
+        run(bench.args(MEASURED).arg("--").args(args), "Nothing else should run on this machine meanwhile.")?;
     }
     if name.is_none_or(|name| name == WEB) {
         web::drive(layout, &web::Drive::Bench(args.to_vec()))?;
@@ -85,12 +88,10 @@ pub(crate) fn bench(layout: &Layout, name: Option<&str>, args: &[OsString]) -> R
 
 /// The measurements that need no browser: all of them, or one.
 fn bench_path(layout: &Layout, name: Option<&str>, args: &[OsString]) -> Result<()> {
-    // One selection of packages for the server and for what measures it: another has other features, and builds all anew.
-    let packages = ["--package", "stonechat-server", "--package", "stonechat-sim"];
     let mut build = layout.cargo(["build", "--release", "--bin", "stonechatd", "--bench", "path"]);
-    run(build.args(packages), "The compiler's message above says what is wrong.")?;
+    run(build.args(MEASURED), "The compiler's message above says what is wrong.")?;
     let mut bench = layout.cargo(["bench", "--bench", "path"]);
-    bench.args(packages).arg("--").args(name).args(args);
+    bench.args(MEASURED).arg("--").args(name).args(args);
     // Without a session there is no keyring: the keys of the measured homes go into files.
     bench.env_remove("DBUS_SESSION_BUS_ADDRESS").env_remove("XDG_RUNTIME_DIR");
     run(&mut bench, "Nothing else should run on this machine meanwhile.")
