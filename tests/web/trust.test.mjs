@@ -34,7 +34,7 @@ test('the lock says why it is closed', async (t) => {
   const checks = await app.checks(dialog);
   assert.ok(checks.length >= 6, checks.join('\n'));
   for (const check of checks) assert.match(check, /^Holds:/);
-  for (const part of [/directory's keys were pinned/, /@bob: .*account log is signed/, /@bob: the directory proved that the handle/]) {
+  for (const part of [/directory’s keys were pinned/, /@bob: .*account log is signed/, /@bob: the directory proved that the handle/]) {
     assert.ok(checks.some((check) => part.test(check)), `${part}\n${checks.join('\n')}`);
   }
   await dialog.getByText('You have compared no safety numbers in here').waitFor();
@@ -50,7 +50,10 @@ test('the lock says why it is closed', async (t) => {
   await app.page.getByRole('button', { name: 'Schließen' }).click();
   await app.page.getByRole('button', { name: /Warum ist das Schloss zu/ }).click();
   await dialog.getByRole('heading', { name: 'Warum ist das Schloss zu?' }).waitFor();
-  await app.checks(dialog);
+  const german = await app.checks(dialog);
+  assert.equal(german.length, checks.length);
+  for (const check of german) assert.match(check, /^Stimmt: (?!.*\b(the|of)\b)/);
+  assert.equal(await dialog.locator('[lang=en]').count(), 0, 'all of it is in German');
   await app.step('why the lock is closed, in German');
 });
 

@@ -216,7 +216,7 @@ pub(crate) struct ConversationLine<'a> {
     members: Vec<String>,
     last: Option<MessageLine<'a>>,
     lock: &'static str,
-    lock_reason: Option<&'a str>,
+    lock_reason: Option<String>,
     verified: bool,
     notice: Option<&'a str>,
     active: bool,
@@ -226,7 +226,7 @@ impl<'a> ConversationLine<'a> {
     pub(crate) fn new(conversation: &'a Conversation) -> Self {
         let (lock, lock_reason) = match &conversation.lock {
             Lock::Closed => ("closed", None),
-            Lock::Open(why) => ("open", Some(why.as_str())),
+            Lock::Open(why) => ("open", Some(why.to_string())),
         };
         Self {
             id: conversation.id.to_string(),
@@ -272,7 +272,7 @@ impl<'a> ConversationLine<'a> {
             line.push_str("\n   You are no longer in this group.");
         }
         if let Lock::Open(why) = &conversation.lock {
-            line.push_str(&format!("\n   Not verified: {}", one_line(why)));
+            line.push_str(&format!("\n   Not verified: {}", one_line(&why.to_string())));
         }
         if let Some(notice) = &conversation.notice {
             line.push_str(&format!("\n   {}", one_line(notice)));

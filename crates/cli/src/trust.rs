@@ -152,7 +152,8 @@ pub(crate) fn qr(text: &str, unicode: bool) -> Option<String> {
 }
 
 fn why_json(why: &Why) -> serde_json::Value {
-    let checks: Vec<_> = why.checks.iter().map(|check| json!({ "holds": check.holds, "what": check.what })).collect();
+    let checks: Vec<_> =
+        why.checks.iter().map(|check| json!({ "holds": check.holds, "what": check.to_string() })).collect();
     json!({
         "lock": if why.lock == Lock::Closed { "closed" } else { "open" },
         "checks": checks,
@@ -174,7 +175,7 @@ pub(crate) fn why_lines(why: &Why) -> Vec<String> {
     let mut lines: Vec<_> = why
         .checks
         .iter()
-        .map(|check| format!("  {} {}", if check.holds { "yes" } else { "NO " }, one_line(&check.what)))
+        .map(|check| format!("  {} {}", if check.holds { "yes" } else { "NO " }, one_line(&check.to_string())))
         .collect();
     let compared: Vec<_> = why.compared.iter().map(ToString::to_string).collect();
     lines.push(if compared.is_empty() {

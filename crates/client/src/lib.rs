@@ -63,8 +63,8 @@ pub use transport::{AddressError, ConnectError, ServerUrl};
 pub use vault::VaultProblem;
 
 pub use stonechat_core::api::{
-    Alarm, AlarmId, AlarmKind, Check, CommandError, ContactRequest, Conversation, Link, Lock, Me, Member, Message,
-    OwnDevice, Role, Safety, Status, Target, Why,
+    Alarm, AlarmId, AlarmKind, Check, CheckKind, CommandError, ContactRequest, Conversation, Doubt, Link, Lock, Me,
+    Member, Message, OwnDevice, Role, Safety, Status, Target, Why,
 };
 pub use stonechat_core::content::{Body, MessageId, Notice};
 pub use stonechat_core::history::{MessageName, Page, Place};

@@ -11,7 +11,7 @@ use stonechat_wire::{
 use zeroize::Zeroizing;
 
 use crate::CoreError;
-use crate::api::Me;
+use crate::api::{Doubt, Me};
 use crate::content::Notice;
 use crate::keys::{self, DeviceSecrets};
 use crate::records::{ContactRecord, ME, MeRecord, POLICY, Read, Write, check_key, handle_key};
@@ -176,10 +176,10 @@ pub(crate) fn learn(ctx: &mut Ctx<'_>, log: &AccountLog, expected: Option<Accoun
             known(ctx, &id)?.map(Learned::Known).ok_or_else(|| CoreError::Bug("stored log vanished".into()))
         }
         Some(mut stored) => {
-            let why = "their account log contradicts the one first seen";
-            stored.alarm = Some(why.into());
+            let why = Doubt::OtherThanFirst;
+            stored.doubt = Some(why);
             ctx.txn.save(Table::Account, &id.0, &stored);
-            Ok(Learned::Untrusted(why.into()))
+            Ok(Learned::Untrusted(why.to_string()))
         }
     }
 }

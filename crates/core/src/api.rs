@@ -1,5 +1,7 @@
 //! What goes into the core and what comes out: the vocabulary that the SDK, the terminal and the simulation share.
 
+use std::fmt;
+
 use stonechat_wire::{AccountId, ClientFrame, ConversationId, DeviceId, Handle, HelloReply, ServerFrame, Timestamp};
 
 use crate::content::{Body, MessageId};
@@ -277,13 +279,185 @@ pub struct OwnDevice {
     pub alarm: Option<AlarmId>,
 }
 
-/// One link of the chain between "these keys" and "this person", in words.
+/// One link of the chain between "these keys" and "this person". As text, a sentence in English.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What was checked, and what came out.
-    pub what: String,
+    /// What was checked.
+    pub what: CheckKind,
     /// Whether it holds.
     pub holds: bool,
+}
+
+/// What is checked. `who` is a member's handle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckKind {
+    /// The directory's keys are pinned.
+    Pinned {
+        /// The directory's name; empty when nothing is pinned.
+        origin: String,
+        /// How many witnesses must have cosigned a head.
+        threshold: u32,
+        /// How many there are.
+        witnesses: u32,
+    },
+    /// All heads that were seen are of one log.
+    OneLog {
+        /// Its size.
+        records: u64,
+    },
+    /// There was no alarm: holds never.
+    NoAlarm {
+        /// Of which kind.
+        kind: AlarmKind,
+        /// What it says, in English.
+        text: String,
+    },
+    /// The account log of a member verifies: holds never, for else it has a name.
+    Member,
+    /// Every entry of a member's account log is signed by their own keys.
+    Log {
+        /// Whose.
+        who: Handle,
+        /// How many there are.
+        entries: u64,
+    },
+    /// The directory proved that this is their whole log.
+    Proven {
+        /// Whose.
+        who: Handle,
+        /// The size of the directory's log when it did.
+        records: u64,
+    },
+    /// That state of the directory is of one log with the others.
+    Connected {
+        /// Whose.
+        who: Handle,
+    },
+    /// The directory proved that the handle is that account's.
+    Handle {
+        /// Which.
+        who: Handle,
+    },
+    /// Their devices in here are in their account log.
+    Devices {
+        /// Whose.
+        who: Handle,
+        /// How many are in here.
+        count: u64,
+    },
+    /// Nothing speaks against them: holds never.
+    NoDoubt {
+        /// Against whom.
+        who: Handle,
+        /// What.
+        doubt: Doubt,
+    },
+    /// This account's own devices in here are in its account log.
+    OwnDevices,
+}
+
+/// What speaks against somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(index_only)]
+pub enum Doubt {
+    /// Their account log contradicts the one that was seen first.
+    #[n(0)]
+    OtherThanFirst,
+    /// The server says that the handle is not theirs.
+    #[n(1)]
+    HandleDenied,
+    /// The directory took back what it had said about them.
+    #[n(2)]
+    TakenBack,
+    /// Their handle belongs to another account now.
+    #[n(3)]
+    StartedOver,
+    /// The directory keeps back what they say about their devices.
+    #[n(4)]
+    KeptBack,
+    /// Their account log is another for them than for us.
+    #[n(5)]
+    OtherForThem,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.what, self.holds) {
+            (CheckKind::Pinned { origin, threshold, witnesses }, true) => write!(
+                f,
+                "The directory's keys were pinned when this account was made: {origin}, with {threshold} of {witnesses} witnesses."
+            ),
+            (CheckKind::Pinned { .. }, false) => f.write_str("The directory's keys are not known here yet."),
+            (CheckKind::OneLog { records }, true) => write!(
+                f,
+                "Every state of the directory that you and your contacts saw is of one log, now of {}.",
+                count(*records, "record")
+            ),
+            (CheckKind::OneLog { .. }, false) => {
+                f.write_str("The directory shows different people different states: nobody's keys can be checked.")
+            }
+            (CheckKind::NoAlarm { text, .. }, _) => f.write_str(text),
+            (CheckKind::Member, _) => f.write_str("The account log of a member does not verify."),
+            (CheckKind::Log { who, entries: 1 }, _) => {
+                write!(f, "{who}: the one entry of their account log is signed by keys of theirs.")
+            }
+            (CheckKind::Log { who, entries }, _) => {
+                write!(f, "{who}: each of the {entries} entries of their account log is signed by keys of theirs.")
+            }
+            (CheckKind::Proven { who, records }, true) => write!(
+                f,
+                "{who}: the directory proved that this is their whole log, in its state of {}.",
+                count(*records, "record")
+            ),
+            (CheckKind::Proven { who, .. }, false) => {
+                write!(f, "{who}: the directory has not proved yet that this is their account log.")
+            }
+            (CheckKind::Connected { who }, true) => {
+                write!(f, "{who}: that state is of one log with those that you saw.")
+            }
+            (CheckKind::Connected { who }, false) => {
+                write!(f, "{who}: the directory has not shown yet that their state is of one log with yours.")
+            }
+            (CheckKind::Handle { who }, true) => {
+                write!(f, "{who}: the directory proved that the handle is this account's.")
+            }
+            (CheckKind::Handle { who }, false) => {
+                write!(f, "That {who} is who they say has not been proved by the directory.")
+            }
+            (CheckKind::Devices { who, count: 1 }, true) => {
+                write!(f, "{who}: one device of theirs is in here, and it is in their account log.")
+            }
+            (CheckKind::Devices { who, count }, true) => {
+                write!(f, "{who}: {count} of their devices are in here, each in their account log.")
+            }
+            (CheckKind::Devices { who, .. }, false) => {
+                write!(f, "{who} has a device in here that their account log does not have.")
+            }
+            (CheckKind::NoDoubt { who, doubt }, _) => write!(f, "{who}: {doubt}."),
+            (CheckKind::OwnDevices, true) => f.write_str("Every device of yours in here is in your own account log."),
+            (CheckKind::OwnDevices, false) => {
+                f.write_str("A device in here passes for yours, and is not in your account log.")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OtherThanFirst => "their account log contradicts the one first seen",
+            Self::HandleDenied => "the server says that this handle is not theirs",
+            Self::TakenBack => "the directory took back what it had said about their account",
+            Self::StartedOver => "their handle belongs to another account now; ask them by another way",
+            Self::KeptBack => "the directory keeps back what they say about their own devices",
+            Self::OtherForThem => "their account log is another for them than for you",
+        })
+    }
+}
+
+/// `1 record`, `2 records`.
+fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Why a lock is closed or open.
@@ -452,8 +626,8 @@ pub enum Lock {
     /// For everybody in it, the directory proved against a head that satisfies the pinned policy whose handle it is and what
     /// their account log says; every device in it is of that log; nothing that was seen since contradicts it.
     Closed,
-    /// It does not; the text says why.
-    Open(String),
+    /// It does not: the first check that fails.
+    Open(Check),
 }
 
 /// One conversation in the list.

@@ -3,7 +3,7 @@
 use stonechat_wire::{AccountId, ConversationId, ErrorCode, Failure, Handle, Request, Seq};
 
 use crate::account::{accept, known, remember_handle};
-use crate::api::{Command, CommandError, CommandId, Event, Link, Outcome, Role, Target};
+use crate::api::{Command, CommandError, CommandId, Doubt, Event, Link, Outcome, Role, Target};
 use crate::commit::role_of;
 use crate::content::Body;
 use crate::limits::{GROUP_MEMBERS_MAX, GROUP_NAME_BYTES_MAX, TEXT_BYTES_MAX};
@@ -190,7 +190,7 @@ impl Core {
             if owner != Some(account)
                 && let Some(mut contact) = ctx.txn.contact(&account)?
             {
-                contact.alarm = Some("the server says that this handle is not theirs".into());
+                contact.doubt = Some(Doubt::HandleDenied);
                 ctx.txn.save(Table::Account, &account.0, &contact);
                 ctx.refused(
                     None,

@@ -21,7 +21,7 @@ use stonechat_wire::{
 };
 
 use crate::account::{Learned, learn, remember_handle};
-use crate::api::{Alarm, AlarmId, AlarmKind, CommandError, Event, Link, Status};
+use crate::api::{Alarm, AlarmId, AlarmKind, CommandError, Doubt, Event, Link, Status};
 use crate::content::{Body, MessageId, Notice, ToldHead};
 use crate::records::{
     ALARMS, AlarmRecord, Checked, ContactRecord, Head as ConversationHead, HeadRecord, MessageRecord, NEWEST, POLICY,
@@ -217,7 +217,7 @@ impl Core {
         );
         self.raise(ctx, Finding::new(AlarmKind::TakenBack, &id.0, what.clone(), Some(evidence)).about(id));
         if let Some(mut contact) = ctx.txn.contact(&id)? {
-            contact.alarm = Some("the directory took back what it had said about their account".into());
+            contact.doubt = Some(Doubt::TakenBack);
             ctx.txn.save(Table::Account, &id.0, &contact);
         }
         Ok(Some(what))
@@ -304,7 +304,7 @@ impl Core {
             return Ok(());
         }
         ctx.txn.put(Table::Meta, moved_key(handle), id.0);
-        old.alarm = Some("their handle belongs to another account now; ask them by another way".into());
+        old.doubt = Some(Doubt::StartedOver);
         ctx.txn.save(Table::Account, &known.0, &old);
         let (policy, first, second) = (ctx.txn.policy()?, ctx.txn.proof(&known)?, ctx.txn.proof(&id)?);
         let evidence = policy
@@ -375,7 +375,7 @@ impl Core {
                     let what = format!(
                         "{who} says that their account log is longer than the directory shows: it may hide that a device was revoked."
                     );
-                    contact.alarm = Some("the directory keeps back what they say about their own devices".into());
+                    contact.doubt = Some(Doubt::KeptBack);
                     ctx.txn.save(Table::Account, &account.0, &contact);
                     self.raise(ctx, Finding::new(AlarmKind::Unpublished, &account.0, what, None).about(account));
                     self.touch_conversations(ctx, &account)?;
@@ -699,7 +699,7 @@ impl Core {
             Some(_) => {
                 let who =
                     crate::account::known(ctx, &member)?.map_or_else(|| "Somebody".into(), |s| s.handle().to_string());
-                contact.alarm = Some("their account log is another for them than for you".into());
+                contact.doubt = Some(Doubt::OtherForThem);
                 ctx.txn.save(Table::Account, &member.0, &contact);
                 let what = format!("{who}'s own account log is another than the one that the directory shows here.");
                 self.raise(ctx, Finding::new(AlarmKind::OtherLog, &member.0, what, None).about(member));

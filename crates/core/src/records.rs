@@ -10,7 +10,7 @@ use stonechat_wire::{
 };
 use zeroize::Zeroizing;
 
-use crate::api::Status;
+use crate::api::{Doubt, Status};
 use crate::content::MessageId;
 use crate::vault::{Order, Row, Table, Txn, VaultError, VaultRead, prefix_end};
 
@@ -118,7 +118,7 @@ pub(crate) struct ContactRecord {
     pub contact: Option<Zeroizing<[u8; 32]>>,
     /// Why their lock is open, if it is.
     #[n(3)]
-    pub alarm: Option<String>,
+    pub doubt: Option<Doubt>,
     /// What the directory said of the log, once it did.
     #[n(4)]
     pub checked: Option<Checked>,
@@ -155,7 +155,7 @@ pub(crate) struct Checked {
 
 impl ContactRecord {
     pub(crate) fn new(log: AccountLog) -> Self {
-        Self { log, accepted: false, contact: None, alarm: None, checked: None, compared: None, told: None }
+        Self { log, accepted: false, contact: None, doubt: None, checked: None, compared: None, told: None }
     }
 }
 

@@ -5,13 +5,13 @@
 use stonechat_directory::{SafetyNumber, ScannedCode, safety};
 use stonechat_wire::{AccountId, AccountState, ConversationId, Handle, LogBody, decode_canonical};
 
-use crate::api::{Alarm, AlarmId, Check, CommandError, Lock, Outcome, OwnDevice, Safety, Why};
+use crate::api::{Alarm, AlarmId, Check, CheckKind, CommandError, Lock, Outcome, OwnDevice, Safety, Why};
 use crate::records::{ALARMS, AlarmRecord, Info, NEWEST, POLICY, Read, Write};
 use crate::step::Ctx;
 use crate::vault::{Table, VaultError, VaultRead};
 use crate::{Core, CoreError};
 
-/// Why the lock of a conversation is closed or open: everything that was checked, in words.
+/// Why the lock of a conversation is closed or open: everything that was checked.
 ///
 /// # Errors
 /// When the vault cannot be read; so for every function here.
@@ -98,42 +98,25 @@ fn records<R: Read + ?Sized>(reader: &R) -> Result<Vec<(AlarmId, AlarmRecord)>, 
 
 /// The lock that these checks make.
 pub(crate) fn lock(checks: &[Check]) -> Lock {
-    checks.iter().find(|check| !check.holds).map_or(Lock::Closed, |check| Lock::Open(check.what.clone()))
+    checks.iter().find(|check| !check.holds).map_or(Lock::Closed, |check| Lock::Open(check.clone()))
 }
 
 /// Everything that must hold for the lock of a conversation.
 pub(crate) fn checks<R: Read + ?Sized>(reader: &R, info: &Info) -> Result<Vec<Check>, VaultError> {
     let mut checks = Vec::new();
-    let mut check =
-        |holds: bool, yes: String, no: String| checks.push(Check { what: if holds { yes } else { no }, holds });
+    let mut check = |holds, what| checks.push(Check { what, holds });
     let own = reader.me()?.map(|me| me.account);
     let accounts = others(reader, info)?;
     let policy = reader.policy()?;
-    check(
-        policy.is_some(),
-        policy.as_ref().map_or_else(String::new, |policy| {
-            format!(
-                "The directory's keys were pinned when this account was made: {}, with {} of {} witnesses.",
-                policy.origin(),
-                policy.threshold(),
-                policy.witnesses().len()
-            )
-        }),
-        "The directory's keys are not known here yet.".into(),
-    );
+    let (threshold, witnesses) = policy.as_ref().map_or((0, 0), |p| (p.threshold(), p.witnesses().len()));
+    let origin = policy.as_ref().map_or_else(String::new, |policy| policy.origin().to_owned());
+    check(policy.is_some(), CheckKind::Pinned { origin, threshold, witnesses: witnesses as u32 });
     let forked = reader.pending_heads()?.iter().any(|head| head.failed);
     let newest: Option<crate::records::HeadRecord> = reader.record(Table::Meta, NEWEST)?;
-    check(
-        !forked,
-        format!(
-            "Every state of the directory that you and your contacts saw is of one log, now of {} records.",
-            newest.map_or(0, |head| head.size)
-        ),
-        "The directory shows different people different states: nobody's keys can be checked.".into(),
-    );
+    check(!forked, CheckKind::OneLog { records: newest.map_or(0, |head| head.size) });
     for (_, alarm) in records(reader)? {
         if !alarm.dismissed && alarm.about.is_none_or(|about| accounts.contains(&about)) {
-            check(false, String::new(), alarm.what);
+            check(false, CheckKind::NoAlarm { kind: alarm.kind, text: alarm.what });
         }
     }
     for account in accounts {
@@ -145,11 +128,7 @@ pub(crate) fn checks<R: Read + ?Sized>(reader: &R, info: &Info) -> Result<Vec<Ch
             Some(Ok(state)) => leaves(info, &own).any(|device| state.device(&device).is_none()),
             _ => true,
         };
-        check(
-            !strange,
-            "Every device of yours in here is in your own account log.".into(),
-            "A device in here passes for yours, and is not in your account log.".into(),
-        );
+        check(!strange, CheckKind::OwnDevices);
     }
     Ok(checks)
 }
@@ -158,52 +137,28 @@ fn person<R: Read + ?Sized>(
     reader: &R,
     info: &Info,
     account: AccountId,
-    check: &mut impl FnMut(bool, String, String),
+    check: &mut impl FnMut(bool, CheckKind),
 ) -> Result<(), VaultError> {
     let contact = reader.contact(&account)?;
     let verified = contact.as_ref().and_then(|contact| AccountState::verify(&contact.log, Some(account)).ok());
     let (Some(contact), Some(state)) = (contact, verified) else {
-        check(false, String::new(), "The account log of a member does not verify.".into());
+        check(false, CheckKind::Member);
         return Ok(());
     };
-    let who = state.handle();
-    let (length, _) = state.head();
-    check(
-        true,
-        format!("{who}: each of the {length} entries of their account log is signed by keys of theirs."),
-        String::new(),
-    );
+    let who = || state.handle().clone();
+    let entries = state.head().0 as u64;
+    check(true, CheckKind::Log { who: who(), entries });
     let checked = contact.checked;
-    let proven = checked.is_some_and(|checked| checked.length >= length as u64);
-    check(
-        proven,
-        checked.map_or_else(String::new, |checked| {
-            format!(
-                "{who}: the directory proved that this is their whole log, in its state of {} records.",
-                checked.size
-            )
-        }),
-        format!("{who}: the directory has not proved yet that this is their account log."),
-    );
-    check(
-        checked.is_some_and(|checked| checked.connected),
-        format!("{who}: that state is of one log with those that you saw."),
-        format!("{who}: the directory has not shown yet that their state is of one log with yours."),
-    );
-    check(
-        checked.is_some_and(|checked| checked.handle) && reader.account_of(who)? == Some(account),
-        format!("{who}: the directory proved that the handle is this account's."),
-        format!("That {who} is who they say has not been proved by the directory."),
-    );
-    let devices = leaves(info, &account).count();
+    let proven = checked.is_some_and(|checked| checked.length >= entries);
+    check(proven, CheckKind::Proven { who: who(), records: checked.map_or(0, |checked| checked.size) });
+    check(checked.is_some_and(|checked| checked.connected), CheckKind::Connected { who: who() });
+    let is_theirs =
+        checked.is_some_and(|checked| checked.handle) && reader.account_of(state.handle())? == Some(account);
+    check(is_theirs, CheckKind::Handle { who: who() });
     let strange = leaves(info, &account).any(|device| state.device(&device).is_none());
-    check(
-        !strange,
-        format!("{who}: {devices} of their devices in here, each in their account log."),
-        format!("{who} has a device in here that their account log does not have."),
-    );
-    if let Some(alarm) = &contact.alarm {
-        check(false, String::new(), format!("{who}: {alarm}."));
+    check(!strange, CheckKind::Devices { who: who(), count: leaves(info, &account).count() as u64 });
+    if let Some(doubt) = contact.doubt {
+        check(false, CheckKind::NoDoubt { who: who(), doubt });
     }
     Ok(())
 }

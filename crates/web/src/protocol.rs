@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 mod trust;
 
-pub use trust::{Alarm, AlarmKind, Check, EvidenceFile, Notice, NoticeKind, OwnDevice, Safety, Why};
+pub use trust::{Alarm, AlarmKind, Check, CheckKind, Doubt, EvidenceFile, Notice, NoticeKind, OwnDevice, Safety, Why};
 
 // --- frames ---
 
@@ -457,8 +457,8 @@ pub struct Conversation {
 pub enum Lock {
     /// Everybody's devices are checked.
     Closed,
-    /// Something does not add up; the text says what.
-    Open(String),
+    /// Something does not add up: the first check that fails.
+    Open(Check),
 }
 
 /// Somebody in a conversation.

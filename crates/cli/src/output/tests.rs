@@ -1,5 +1,5 @@
 use serde_json::Value;
-use stonechat_client::{Lock, Role, Status, Timestamp};
+use stonechat_client::{Check, CheckKind, Lock, Role, Status, Timestamp};
 
 use super::*;
 use crate::tui::testing::{alice, dm, group, member, message, request};
@@ -30,12 +30,12 @@ fn a_conversation_has_these_names() {
     assert_eq!(line["members"], serde_json::json!(["@alice", "@bob"]));
     assert_eq!((&line["last"], &line["notice"], &line["lock_reason"]), (&Value::Null, &Value::Null, &Value::Null));
     assert_eq!(line["lock"], "closed");
-    conversation.lock = Lock::Open("why".into());
+    conversation.lock = Lock::Open(Check { what: CheckKind::OwnDevices, holds: false });
     conversation.last = Some(message(1, 1, "bob", "hi"));
     let line = json(&ConversationLine::new(&conversation));
     assert_eq!(
         (&line["lock"], &line["lock_reason"], &line["last"]["body"]["text"]),
-        (&"open".into(), &"why".into(), &"hi".into())
+        (&"open".into(), &"A device in here passes for yours, and is not in your account log.".into(), &"hi".into())
     );
     assert_eq!(json(&ConversationLine::new(&group(2, "team")))["kind"], "group");
 }

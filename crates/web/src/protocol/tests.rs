@@ -46,12 +46,16 @@ fn conversation() -> Conversation {
         role: Role::Admin,
         unread: 3,
         last: Some(message()),
-        lock: Lock::Open("@bob: a device was not checked.".into()),
+        lock: Lock::Open(not_proven()),
         notice: Some("Waiting.".into()),
         active: true,
         draft: Some(SECRET.into()),
         compared: false,
     }
+}
+
+fn not_proven() -> Check {
+    Check { what: CheckKind::Proven { who: "@bob".into(), records: 7 }, holds: false }
 }
 
 fn me() -> Me {
@@ -132,11 +136,7 @@ fn tells() -> Vec<Tell> {
         at_ms: u64::MAX,
         started_over: true,
     };
-    let why = Why {
-        lock: Lock::Open("@bob: not proved yet.".into()),
-        checks: vec![Check { text: "@bob: not proved yet.".into(), holds: false }],
-        compared: vec!["@carol".into()],
-    };
+    let why = Why { lock: Lock::Open(not_proven()), checks: vec![not_proven()], compared: vec!["@carol".into()] };
     let safety = Safety {
         handle: "@bob".into(),
         digits: "12345".repeat(12),

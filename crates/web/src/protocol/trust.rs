@@ -18,10 +18,95 @@ pub struct Why {
 /// One link of the chain between "these keys" and "this person".
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// What was checked and what came out; English.
-    pub text: String,
+    /// What was checked; for a page's own words.
+    pub what: CheckKind,
     /// Whether it holds.
     pub holds: bool,
+}
+
+/// What is checked, as the client has it. `who` is a member's handle, with `@`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CheckKind {
+    /// The directory's keys are pinned.
+    Pinned {
+        /// The directory's name.
+        origin: String,
+        /// How many witnesses must have cosigned a head.
+        threshold: u32,
+        /// How many there are.
+        witnesses: u32,
+    },
+    /// All heads that were seen are of one log.
+    OneLog {
+        /// Its size.
+        records: u64,
+    },
+    /// There was no alarm; holds never.
+    NoAlarm {
+        /// Of which kind.
+        kind: AlarmKind,
+        /// What it says; English.
+        text: String,
+    },
+    /// The account log of a member verifies; holds never.
+    Member,
+    /// Every entry of a member's account log is signed by their own keys.
+    Log {
+        /// Whose.
+        who: String,
+        /// How many there are.
+        entries: u64,
+    },
+    /// The directory proved that this is their whole log.
+    Proven {
+        /// Whose.
+        who: String,
+        /// The size of the directory's log when it did.
+        records: u64,
+    },
+    /// That state of the directory is of one log with the others.
+    Connected {
+        /// Whose.
+        who: String,
+    },
+    /// The directory proved that the handle is that account's.
+    Handle {
+        /// Which.
+        who: String,
+    },
+    /// Their devices in here are in their account log.
+    Devices {
+        /// Whose.
+        who: String,
+        /// How many are in here.
+        count: u64,
+    },
+    /// Nothing speaks against them; holds never.
+    NoDoubt {
+        /// Against whom.
+        who: String,
+        /// What.
+        doubt: Doubt,
+    },
+    /// This account's own devices in here are in its account log.
+    OwnDevices,
+}
+
+/// What speaks against somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Doubt {
+    /// Their account log contradicts the one that was seen first.
+    OtherThanFirst,
+    /// The server says that the handle is not theirs.
+    HandleDenied,
+    /// The directory took back what it had said about them.
+    TakenBack,
+    /// Their handle belongs to another account now.
+    StartedOver,
+    /// The directory keeps back what they say about their devices.
+    KeptBack,
+    /// Their account log is another for them than here.
+    OtherForThem,
 }
 
 /// What two people compare.

@@ -2,7 +2,7 @@ use jiff::civil::date;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::Color;
-use stonechat_client::{Body, Lock, Status};
+use stonechat_client::{Body, Check, CheckKind, Lock, Status};
 
 use super::super::state::News;
 use super::super::testing::{alice, conversation_id, dm, group, handle, message, request};
@@ -131,10 +131,10 @@ fn without_utf8_and_colour_the_screen_is_ascii_and_plain() {
 #[test]
 fn an_open_lock_says_why_and_a_notice_is_shown() {
     let mut app = talking();
-    app.conversations[0].lock = Lock::Open("the record of @bob was rewritten".into());
+    app.conversations[0].lock = Lock::Open(Check { what: CheckKind::Member, holds: false });
     app.conversations[0].notice = Some("waiting for @bob".into());
     let screen = screen(&mut app, FULL, 100, 24);
-    shows(&screen, &["🔓", "Not verified: the record of @bob was rewritten", "waiting for @bob"]);
+    shows(&screen, &["🔓", "Not verified: The account log of a member does not verify.", "waiting for @bob"]);
     app.conversations[0].notice = None;
     app.conversations[0].active = false;
     shows(&self::screen(&mut app, FULL, 100, 24), &["You are no longer in this group"]);

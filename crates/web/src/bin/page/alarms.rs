@@ -125,7 +125,18 @@ fn AlarmRow(alarm: Alarm, own: Own) -> impl IntoView {
     view! {
         <li class="alarm-row">
             <h3>{(t.trust.alarm)(kind)}</h3>
-            <p lang="en">{text}</p>
+            {match (t.trust.alarm_detail)(kind) {
+                None => view! { <p>{text}</p> }.into_any(),
+                Some(detail) => {
+                    view! {
+                        <p>{detail}</p>
+                        <p class="hint" lang="en">
+                            {text}
+                        </p>
+                    }
+                        .into_any()
+                }
+            }}
             <p class="hint">
                 <time datetime=clock::iso(at_ms)>{clock::moment(at_ms, t)}</time>
             </p>

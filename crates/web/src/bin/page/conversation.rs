@@ -168,7 +168,7 @@ fn Notices(of: Conversation) -> impl IntoView {
         Lock::Open(why) => Some(view! {
             <p class="notice alarm" role="alert">
                 <strong>{t.not_verified}": "</strong>
-                <span lang="en">{why}</span>
+                <span>{(t.trust.check)(&why)}</span>
                 " "
                 <button type="button" class="button quiet" on:click=move |_| state.dialog.set(Some(details.clone()))>
                     {t.trust.why_open}

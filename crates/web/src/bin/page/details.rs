@@ -103,7 +103,7 @@ fn About(of: Conversation) -> impl IntoView {
     let (class, says, why, detail) = match of.lock.clone() {
         Lock::Closed if of.is_group => ("notice encrypted", t.lock_closed_group, None, t.lock_closed_detail),
         Lock::Closed => ("notice encrypted", t.lock_closed, None, t.lock_closed_detail),
-        Lock::Open(why) => ("notice alarm", t.not_verified, Some(why), t.lock_open_detail),
+        Lock::Open(why) => ("notice alarm", t.not_verified, Some((t.trust.check)(&why)), t.lock_open_detail),
     };
     let encrypted = if of.lock == Lock::Closed { t.encrypted } else { t.encrypted_unverified };
     let asks = if of.lock == Lock::Closed { t.trust.why_closed } else { t.trust.why_open };
@@ -124,7 +124,7 @@ fn About(of: Conversation) -> impl IntoView {
         <div class=class>
             <p>
                 <strong>{says}</strong>
-                {why.map(|why| view! { " " <span lang="en">{why}</span> })}
+                {why.map(|why| view! { " " <span>{why}</span> })}
             </p>
             <p>{encrypted}</p>
             <details>

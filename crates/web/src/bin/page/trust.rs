@@ -3,7 +3,7 @@
 use leptos::ev::SubmitEvent;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use stonechat_web::protocol::{Check, ConversationId, Lock, Request, Safety, Why};
+use stonechat_web::protocol::{ConversationId, Lock, Request, Safety, Why};
 use stonechat_web::view::safety::{drawing, groups};
 
 use crate::camera::Camera;
@@ -64,14 +64,14 @@ fn Checks(why: Why) -> impl IntoView {
     let lead = if why.lock == Lock::Closed { t.all_hold } else { t.not_all_hold };
     let compared =
         if why.compared.is_empty() { t.compared_none.to_owned() } else { (t.compared_with)(&why.compared.join(", ")) };
-    let rows = why.checks.into_iter().map(|Check { text, holds }| {
+    let rows = why.checks.into_iter().map(|check| {
         let (class, sign, says) =
-            if holds { ("check", Sign::Sent, t.holds) } else { ("check fails", Sign::Failed, t.fails) };
+            if check.holds { ("check", Sign::Sent, t.holds) } else { ("check fails", Sign::Failed, t.fails) };
         view! {
             <li class=class>
                 <Icon sign />
                 <span class="sr-only">{says}</span>
-                <span lang="en">{text}</span>
+                <span>{(t.check)(&check)}</span>
             </li>
         }
     });

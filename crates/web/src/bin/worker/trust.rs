@@ -2,7 +2,8 @@
 
 use stonechat_client::{self as client, Client};
 use stonechat_web::protocol::{
-    Alarm, AlarmId, AlarmKind, Check, DeviceId, EvidenceFile, Fault, Lock, Notice, NoticeKind, OwnDevice, Safety, Why,
+    Alarm, AlarmId, AlarmKind, Check, CheckKind, DeviceId, Doubt, EvidenceFile, Fault, Lock, Notice, NoticeKind,
+    OwnDevice, Safety, Why,
 };
 
 use crate::convert;
@@ -10,16 +11,45 @@ use crate::convert;
 pub(crate) fn lock(from: client::Lock) -> Lock {
     match from {
         client::Lock::Closed => Lock::Closed,
-        client::Lock::Open(why) => Lock::Open(why),
+        client::Lock::Open(why) => Lock::Open(check(why)),
     }
 }
 
 pub(crate) fn why(from: client::Why) -> Why {
     Why {
         lock: lock(from.lock),
-        checks: from.checks.into_iter().map(|check| Check { text: check.what, holds: check.holds }).collect(),
+        checks: from.checks.into_iter().map(check).collect(),
         compared: from.compared.iter().map(ToString::to_string).collect(),
     }
+}
+
+fn check(client::Check { what, holds }: client::Check) -> Check {
+    use client::CheckKind as From;
+    let who = |handle: client::Handle| handle.to_string();
+    let what = match what {
+        From::Pinned { origin, threshold, witnesses } => CheckKind::Pinned { origin, threshold, witnesses },
+        From::OneLog { records } => CheckKind::OneLog { records },
+        From::NoAlarm { kind, text } => CheckKind::NoAlarm { kind: alarm_kind(kind), text },
+        From::Member => CheckKind::Member,
+        From::Log { who: of, entries } => CheckKind::Log { who: who(of), entries },
+        From::Proven { who: of, records } => CheckKind::Proven { who: who(of), records },
+        From::Connected { who: of } => CheckKind::Connected { who: who(of) },
+        From::Handle { who: of } => CheckKind::Handle { who: who(of) },
+        From::Devices { who: of, count } => CheckKind::Devices { who: who(of), count },
+        From::NoDoubt { who: of, doubt } => {
+            let doubt = match doubt {
+                client::Doubt::OtherThanFirst => Doubt::OtherThanFirst,
+                client::Doubt::HandleDenied => Doubt::HandleDenied,
+                client::Doubt::TakenBack => Doubt::TakenBack,
+                client::Doubt::StartedOver => Doubt::StartedOver,
+                client::Doubt::KeptBack => Doubt::KeptBack,
+                client::Doubt::OtherForThem => Doubt::OtherForThem,
+            };
+            CheckKind::NoDoubt { who: who(of), doubt }
+        }
+        From::OwnDevices => CheckKind::OwnDevices,
+    };
+    Check { what, holds }
 }
 
 pub(crate) fn safety(from: client::Safety) -> Safety {
@@ -53,19 +83,7 @@ fn alarm(from: client::Alarm) -> Alarm {
     let name = format!("{}-{}.json", from.kind.name(), from.id);
     Alarm {
         id: AlarmId(from.id.to_string()),
-        kind: match from.kind {
-            client::AlarmKind::Device => AlarmKind::Device,
-            client::AlarmKind::Log => AlarmKind::Log,
-            client::AlarmKind::OtherLog => AlarmKind::OtherLog,
-            client::AlarmKind::TakenBack => AlarmKind::TakenBack,
-            client::AlarmKind::Unpublished => AlarmKind::Unpublished,
-            client::AlarmKind::HandleMoved => AlarmKind::HandleMoved,
-            client::AlarmKind::Fork => AlarmKind::Fork,
-            client::AlarmKind::Stale => AlarmKind::Stale,
-            client::AlarmKind::Policy => AlarmKind::Policy,
-            client::AlarmKind::Proof => AlarmKind::Proof,
-            client::AlarmKind::Unwitnessed => AlarmKind::Unwitnessed,
-        },
+        kind: alarm_kind(from.kind),
         text: convert::sentence(&from.what),
         at_ms: from.at.0,
         device: from.device.map(|device| DeviceId(device.to_string())),
@@ -81,4 +99,20 @@ pub(crate) fn notice(from: client::Notice) -> Notice {
         client::Notice::StartedOver(who) => (NoticeKind::StartedOver, who),
     };
     Notice { kind, who: who.to_string() }
+}
+
+fn alarm_kind(from: client::AlarmKind) -> AlarmKind {
+    match from {
+        client::AlarmKind::Device => AlarmKind::Device,
+        client::AlarmKind::Log => AlarmKind::Log,
+        client::AlarmKind::OtherLog => AlarmKind::OtherLog,
+        client::AlarmKind::TakenBack => AlarmKind::TakenBack,
+        client::AlarmKind::Unpublished => AlarmKind::Unpublished,
+        client::AlarmKind::HandleMoved => AlarmKind::HandleMoved,
+        client::AlarmKind::Fork => AlarmKind::Fork,
+        client::AlarmKind::Stale => AlarmKind::Stale,
+        client::AlarmKind::Policy => AlarmKind::Policy,
+        client::AlarmKind::Proof => AlarmKind::Proof,
+        client::AlarmKind::Unwitnessed => AlarmKind::Unwitnessed,
+    }
 }
