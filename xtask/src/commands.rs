@@ -19,6 +19,7 @@ const BENCHES: &[(&str, &str)] = &[
     ("group", "a group of 100 devices: create, add, send, self-update, in time and bytes"),
     ("sync", "cold sync of 10,000 messages"),
     ("reopen", "reopening a vault with 100,000 messages"),
+    ("contacts", "starting with 500 contacts"),
     (DIRECTORY, "publishing the directory, look-up proofs and their verification, auditing its history"),
     (WEB, "the web app in Chromium: first load, starting, long conversations, memory"),
 ];

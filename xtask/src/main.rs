@@ -97,6 +97,9 @@ enum Task {
         /// Write docs/screenshots/ anew instead of testing.
         #[arg(long, conflicts_with = "names")]
         screenshots: bool,
+        /// Test what people get, optimised, instead of what builds quickly.
+        #[arg(long, conflicts_with = "screenshots")]
+        small: bool,
         /// Only tests whose names contain one of these.
         names: Vec<String>,
     },
@@ -138,7 +141,7 @@ fn perform(layout: &Layout, task: Task) -> Result<bool> {
         Task::Web { lint: true, .. } => web::lint(layout)?,
         Task::Web { dev, .. } => _ = web::build(layout, if dev { web::Build::Quick } else { web::Build::Small })?,
         Task::Browser { screenshots: true, .. } => web::drive(layout, &web::Drive::Screenshots)?,
-        Task::Browser { names, .. } => web::drive(layout, &web::Drive::Tests(names))?,
+        Task::Browser { small, names, .. } => web::drive(layout, &web::Drive::Tests { names, small })?,
         Task::Tied { parent, program, args } => return Err(process::become_tied(parent, &program, &args)),
     }
     Ok(true)

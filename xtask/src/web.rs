@@ -79,7 +79,12 @@ pub(crate) fn lint(layout: &Layout) -> Result<()> {
 /// What a run of the browser tests does.
 pub(crate) enum Drive {
     /// Runs the tests; with names, those whose names contain one of them.
-    Tests(Vec<String>),
+    Tests {
+        /// Parts of names.
+        names: Vec<String>,
+        /// With what people get, which takes some minutes to build, instead of what the other tests use.
+        small: bool,
+    },
     /// Writes `docs/screenshots/` anew.
     Screenshots,
     /// Measures, with the optimised programs.
@@ -92,9 +97,9 @@ pub(crate) fn drive(layout: &Layout, drive: &Drive) -> Result<()> {
     tools::find(&NODE)?;
     tools::check_compilers()?;
     let (kind, programs, directory): (_, &[&str], _) = match drive {
-        Drive::Bench(_) => (Build::Small, MEASURED, "release"),
+        Drive::Bench(_) | Drive::Tests { small: true, .. } => (Build::Small, MEASURED, "release"),
         // The whole workspace, as the other tests do: the same features, hence one build for all.
-        Drive::Tests(_) | Drive::Screenshots => {
+        Drive::Tests { .. } | Drive::Screenshots => {
             (Build::Quick, &["build", "--workspace", "--bins", "--examples"], "debug")
         }
     };
@@ -115,7 +120,7 @@ pub(crate) fn drive(layout: &Layout, drive: &Drive) -> Result<()> {
         .env("STONECHAT", directory.join("stonechat"))
         .env("STONECHAT_WORK", layout.target.join("web-tests"));
     match drive {
-        Drive::Tests(names) => {
+        Drive::Tests { names, .. } => {
             // One file after the other: each starts servers and browsers of its own.
             node.args(["--test", "--test-concurrency=1", "--test-reporter=spec"]);
             for name in names {

@@ -41,7 +41,7 @@ struct Args {
     /// The folder to make.
     #[arg(long)]
     out: PathBuf,
-    /// Make it quickly instead of small: no `wasm-opt`, light compression.
+    /// Make it quickly instead of small: function names kept, light compression.
     #[arg(long)]
     quick: bool,
 }

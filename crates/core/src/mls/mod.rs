@@ -67,6 +67,10 @@ pub const OUT_OF_ORDER_MAX: u32 = 64;
 
 const SUITE: Ciphersuite = Ciphersuite::MLS_128_MLKEM768X25519_AES128GCM_SHA256_Ed25519;
 
+/// The suite that the second implementation of the interoperation test has.
+#[cfg(test)]
+const CLASSICAL: Ciphersuite = Ciphersuite::MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519;
+
 /// MLS during one step: its transaction and its randomness.
 pub struct Mls<'t, 'v> {
     provider: Provider<'t, 'v>,
@@ -79,10 +83,10 @@ impl<'t, 'v> Mls<'t, 'v> {
         Self { provider: Provider::new(txn, rng, &JOIN_CONFIG), suite: SUITE }
     }
 
-    /// With the suite that the second implementation has.
+    /// On [`CLASSICAL`].
     #[cfg(test)]
     fn classical(txn: &'t mut Txn<'v>, rng: &'t mut dyn CryptoRngCore) -> Self {
-        Self { suite: Ciphersuite::MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519, ..Self::new(txn, rng) }
+        Self { suite: CLASSICAL, ..Self::new(txn, rng) }
     }
 
     /// The vault's failure if there was one, otherwise what the library says.

@@ -2,16 +2,20 @@
 //!
 //! Randomness is the step's: the library's own generator is never asked, also not for HPKE, so a step can be replayed from
 //! its seed.
+//!
+//! There is one suite, [`super::SUITE`]. What others would need is refused here, so that no message can bring anybody down to a
+//! classical one, and nothing of it is linked.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::sync::LazyLock;
 
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use hpke::aead::AesGcm128;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::XWing;
 use hpke::rand_core::{TryCryptoRng, TryRng};
-use hpke::{Deserializable, Kem, OpModeS, Serializable, single_shot_seal_with_rng};
+use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable, single_shot_open, single_shot_seal_with_rng};
 use openmls::group::MlsGroupJoinConfig;
 use openmls::prelude::tls_codec::SecretVLBytes;
 use openmls_rust_crypto::RustCrypto;
@@ -87,7 +91,7 @@ impl OpenMlsRand for Rand<'_> {
     }
 }
 
-/// RustCrypto, except that HPKE encapsulates with this step's randomness.
+/// RustCrypto's hashes and AEAD, Ed25519, and HPKE (RFC 9180) that encapsulates with this step's randomness.
 pub(super) struct Crypto {
     seal_seed: Zeroizing<[u8; 32]>,
 }
@@ -97,11 +101,11 @@ static RUST_CRYPTO: LazyLock<RustCrypto> = LazyLock::new(RustCrypto::default);
 
 impl OpenMlsCrypto for Crypto {
     fn supports(&self, ciphersuite: Ciphersuite) -> Result<(), CryptoError> {
-        RUST_CRYPTO.supports(ciphersuite)
+        if SUITES.contains(&ciphersuite) { Ok(()) } else { Err(CryptoError::UnsupportedCiphersuite) }
     }
 
     fn supported_ciphersuites(&self) -> Vec<Ciphersuite> {
-        RUST_CRYPTO.supported_ciphersuites()
+        SUITES.to_vec()
     }
 
     fn hkdf_extract(&self, hash: HashType, salt: &[u8], ikm: &[u8]) -> Result<SecretVLBytes, CryptoError> {
@@ -154,11 +158,16 @@ impl OpenMlsCrypto for Crypto {
         pk: &[u8],
         signature: &[u8],
     ) -> Result<(), CryptoError> {
-        RUST_CRYPTO.verify_signature(alg, data, pk, signature)
+        is_ed25519(alg)?;
+        let key = VerifyingKey::try_from(pk).map_err(|_| CryptoError::InvalidPublicKey)?;
+        let signature = Signature::from_slice(signature).map_err(|_| CryptoError::InvalidSignature)?;
+        key.verify_strict(data, &signature).map_err(|_| CryptoError::InvalidSignature)
     }
 
     fn sign(&self, alg: SignatureScheme, data: &[u8], key: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        RUST_CRYPTO.sign(alg, data, key)
+        is_ed25519(alg)?;
+        let key = SigningKey::try_from(key).map_err(|_| CryptoError::CryptoLibraryError)?;
+        Ok(key.sign(data).to_vec())
     }
 
     fn hpke_seal(
@@ -169,11 +178,11 @@ impl OpenMlsCrypto for Crypto {
         aad: &[u8],
         ptxt: &[u8],
     ) -> Result<HpkeCiphertext, CryptoError> {
-        if !matches!(config, HpkeConfig(HpkeKemType::XWingKemDraft6, HpkeKdfType::HkdfSha256, HpkeAeadType::AesGcm128))
-        {
-            // Only the classical suite of the interoperation test comes here.
+        #[cfg(test)]
+        if is_classical(&config) {
             return RUST_CRYPTO.hpke_seal(config, pk_r, info, aad, ptxt);
         }
+        is_post_quantum(config)?;
         let public = <XWing as Kem>::PublicKey::from_bytes(pk_r).map_err(|_| CryptoError::InvalidPublicKey)?;
         let mut rng = SealRng::new(&self.seal_seed, [pk_r, info, aad, ptxt]);
         let (encapsulated, ciphertext) = single_shot_seal_with_rng::<AesGcm128, HkdfSha256, XWing>(
@@ -196,7 +205,17 @@ impl OpenMlsCrypto for Crypto {
         info: &[u8],
         aad: &[u8],
     ) -> Result<Vec<u8>, CryptoError> {
-        RUST_CRYPTO.hpke_open(config, input, sk_r, info, aad)
+        #[cfg(test)]
+        if is_classical(&config) {
+            return RUST_CRYPTO.hpke_open(config, input, sk_r, info, aad);
+        }
+        is_post_quantum(config)?;
+        let failed = |_| CryptoError::HpkeDecryptionError;
+        let private = <XWing as Kem>::PrivateKey::from_bytes(sk_r).map_err(failed)?;
+        let encapsulated = <XWing as Kem>::EncappedKey::from_bytes(input.kem_output.as_slice()).map_err(failed)?;
+        let ciphertext = input.ciphertext.as_slice();
+        single_shot_open::<AesGcm128, HkdfSha256, XWing>(&OpModeR::Base, &private, &encapsulated, info, ciphertext, aad)
+            .map_err(failed)
     }
 
     fn hpke_setup_sender_and_export(
@@ -213,20 +232,51 @@ impl OpenMlsCrypto for Crypto {
 
     fn hpke_setup_receiver_and_export(
         &self,
-        config: HpkeConfig,
-        enc: &[u8],
-        sk_r: &[u8],
-        info: &[u8],
-        exporter_context: &[u8],
-        exporter_length: usize,
+        _: HpkeConfig,
+        _: &[u8],
+        _: &[u8],
+        _: &[u8],
+        _: &[u8],
+        _: usize,
     ) -> Result<ExporterSecret, CryptoError> {
-        RUST_CRYPTO.hpke_setup_receiver_and_export(config, enc, sk_r, info, exporter_context, exporter_length)
+        // Nor are they followed.
+        Err(CryptoError::ReceiverSetupError)
     }
 
+    /// `DeriveKeyPair` of X-Wing, as draft-ietf-hpke-pq has it.
     fn derive_hpke_keypair(&self, config: HpkeConfig, ikm: &[u8]) -> Result<HpkeKeyPair, CryptoError> {
-        RUST_CRYPTO.derive_hpke_keypair(config, ikm)
+        #[cfg(test)]
+        if is_classical(&config) {
+            return RUST_CRYPTO.derive_hpke_keypair(config, ikm);
+        }
+        is_post_quantum(config)?;
+        let (private, public) = XWing::derive_keypair(ikm);
+        Ok(HpkeKeyPair { private: private.to_bytes().to_vec().into(), public: public.to_bytes().to_vec() })
     }
 }
+
+fn is_ed25519(alg: SignatureScheme) -> Result<(), CryptoError> {
+    if alg == SignatureScheme::ED25519 { Ok(()) } else { Err(CryptoError::UnsupportedSignatureScheme) }
+}
+
+/// What [`super::SUITE`] seals with.
+fn is_post_quantum(config: HpkeConfig) -> Result<(), CryptoError> {
+    match config {
+        HpkeConfig(HpkeKemType::XWingKemDraft6, HpkeKdfType::HkdfSha256, HpkeAeadType::AesGcm128) => Ok(()),
+        _ => Err(CryptoError::UnsupportedCiphersuite),
+    }
+}
+
+/// What [`super::CLASSICAL`] seals with.
+#[cfg(test)]
+fn is_classical(config: &HpkeConfig) -> bool {
+    matches!(config, HpkeConfig(HpkeKemType::DhKem25519, HpkeKdfType::HkdfSha256, HpkeAeadType::AesGcm128))
+}
+
+#[cfg(not(test))]
+const SUITES: [Ciphersuite; 1] = [super::SUITE];
+#[cfg(test)]
+const SUITES: [Ciphersuite; 2] = [super::SUITE, super::CLASSICAL];
 
 /// The randomness of one encapsulation: SHA-256 in counter mode, keyed by the step's seed and everything that is sealed.
 ///

@@ -6,6 +6,7 @@
 //! be on the disk in question, not in memory.
 
 mod appends;
+mod contacts;
 mod floor;
 mod group;
 mod idle;
@@ -54,6 +55,7 @@ enum Measurement {
     Group,
     Sync,
     Reopen,
+    Contacts,
     /// The floor of `idle`: a process that holds bare connections.
     #[value(hide = true)]
     HoldConnections,
@@ -111,6 +113,9 @@ async fn main() -> Result<()> {
     }
     if chosen(Measurement::Reopen) {
         reopen::run(&bench).await?;
+    }
+    if chosen(Measurement::Contacts) {
+        contacts::run(&bench).await?;
     }
     Ok(())
 }

@@ -73,7 +73,7 @@ pub(crate) fn Broken(fault: Fault) -> impl IntoView {
             {move || {
                 is_sure
                     .get()
-                    .then(|| view! { <p>{t.sign_out_lead}</p> <ul>{t.sign_out_lost.map(|lost| view! { <li>{lost}</li> }).to_vec()}</ul> })
+                    .then(|| view! { <p>{t.sign_out_lead}</p> <ul>{t.sign_out_lost.into_iter().map(|lost| view! { <li>{lost}</li> }).collect_view()}</ul> })
             }}
             <div class="actions">
                 <button
