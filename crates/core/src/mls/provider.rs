@@ -182,7 +182,7 @@ impl OpenMlsCrypto for Crypto {
         if is_classical(&config) {
             return RUST_CRYPTO.hpke_seal(config, pk_r, info, aad, ptxt);
         }
-        is_post_quantum(config)?;
+        is_post_quantum(&config)?;
         let public = <XWing as Kem>::PublicKey::from_bytes(pk_r).map_err(|_| CryptoError::InvalidPublicKey)?;
         let mut rng = SealRng::new(&self.seal_seed, [pk_r, info, aad, ptxt]);
         let (encapsulated, ciphertext) = single_shot_seal_with_rng::<AesGcm128, HkdfSha256, XWing>(
@@ -209,7 +209,7 @@ impl OpenMlsCrypto for Crypto {
         if is_classical(&config) {
             return RUST_CRYPTO.hpke_open(config, input, sk_r, info, aad);
         }
-        is_post_quantum(config)?;
+        is_post_quantum(&config)?;
         let failed = |_| CryptoError::HpkeDecryptionError;
         let private = <XWing as Kem>::PrivateKey::from_bytes(sk_r).map_err(failed)?;
         let encapsulated = <XWing as Kem>::EncappedKey::from_bytes(input.kem_output.as_slice()).map_err(failed)?;
@@ -249,7 +249,7 @@ impl OpenMlsCrypto for Crypto {
         if is_classical(&config) {
             return RUST_CRYPTO.derive_hpke_keypair(config, ikm);
         }
-        is_post_quantum(config)?;
+        is_post_quantum(&config)?;
         let (private, public) = XWing::derive_keypair(ikm);
         Ok(HpkeKeyPair { private: private.to_bytes().to_vec().into(), public: public.to_bytes().to_vec() })
     }
@@ -260,7 +260,7 @@ fn is_ed25519(alg: SignatureScheme) -> Result<(), CryptoError> {
 }
 
 /// What [`super::SUITE`] seals with.
-fn is_post_quantum(config: HpkeConfig) -> Result<(), CryptoError> {
+fn is_post_quantum(config: &HpkeConfig) -> Result<(), CryptoError> {
     match config {
         HpkeConfig(HpkeKemType::XWingKemDraft6, HpkeKdfType::HkdfSha256, HpkeAeadType::AesGcm128) => Ok(()),
         _ => Err(CryptoError::UnsupportedCiphersuite),
