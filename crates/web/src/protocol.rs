@@ -458,7 +458,7 @@ pub enum Lock {
     /// Everybody's devices are checked.
     Closed,
     /// Something does not add up: the first check that fails.
-    Open(Check),
+    Open(Box<Check>),
 }
 
 /// Somebody in a conversation.

@@ -46,7 +46,7 @@ fn conversation() -> Conversation {
         role: Role::Admin,
         unread: 3,
         last: Some(message()),
-        lock: Lock::Open(not_proven()),
+        lock: Lock::Open(Box::new(not_proven())),
         notice: Some("Waiting.".into()),
         active: true,
         draft: Some(SECRET.into()),
@@ -136,7 +136,7 @@ fn tells() -> Vec<Tell> {
         at_ms: u64::MAX,
         started_over: true,
     };
-    let why = Why { lock: Lock::Open(not_proven()), checks: vec![not_proven()], compared: vec!["@carol".into()] };
+    let why = Why { lock: Lock::Open(Box::new(not_proven())), checks: vec![not_proven()], compared: vec!["@carol".into()] };
     let safety = Safety {
         handle: "@bob".into(),
         digits: "12345".repeat(12),

@@ -11,7 +11,7 @@ use crate::convert;
 pub(crate) fn lock(from: client::Lock) -> Lock {
     match from {
         client::Lock::Closed => Lock::Closed,
-        client::Lock::Open(why) => Lock::Open(check(why)),
+        client::Lock::Open(why) => Lock::Open(Box::new(check(why))),
     }
 }
 
