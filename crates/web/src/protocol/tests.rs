@@ -136,7 +136,8 @@ fn tells() -> Vec<Tell> {
         at_ms: u64::MAX,
         started_over: true,
     };
-    let why = Why { lock: Lock::Open(Box::new(not_proven())), checks: vec![not_proven()], compared: vec!["@carol".into()] };
+    let why =
+        Why { lock: Lock::Open(Box::new(not_proven())), checks: vec![not_proven()], compared: vec!["@carol".into()] };
     let safety = Safety {
         handle: "@bob".into(),
         digits: "12345".repeat(12),
