@@ -80,12 +80,38 @@ pub(crate) fn bench(layout: &Layout, name: Option<&str>, args: &[OsString]) -> R
     if name.is_none_or(|name| name == DIRECTORY) {
         let mut bench = layout.cargo(["bench", "--bench", "directory"]);
         run(bench.args(MEASURED).arg("--").args(args), "Nothing else should run on this machine meanwhile.")?;
+        bench_verification(layout)?;
     }
     if name.is_none_or(|name| name == WEB) {
         web::drive(layout, &web::Drive::Bench(args.to_vec()))?;
     }
     Ok(())
 }
+
+/// Verifying a look-up, natively and as a browser does: in V8, from WebAssembly that is optimised for its size.
+fn bench_verification(layout: &Layout) -> Result<()> {
+    let example = ["run", "--quiet", "--release", "--package", "stonechat-directory", "--example", "verify"];
+    println!("\nnatively:");
+    run(&mut layout.cargo(example), "Nothing else should run on this machine meanwhile.")?;
+    tools::check_wasm_target(layout, WASI)?;
+    let example =
+        ["build", "--profile", "web", "--package", "stonechat-directory", "--example", "verify", "--target", WASI];
+    run(&mut layout.cargo(example), "The compiler's message above says what is wrong.")?;
+    println!("in V8:");
+    let mut node = Command::new("node");
+    node.args(["--no-warnings", "--input-type=module", "-e", RUN_IN_NODE, "--"]);
+    node.arg(layout.target.join(WASI).join("web/examples/verify.wasm"));
+    run(&mut node, "It needs Node.js 20 or newer.")
+}
+
+const WASI: &str = "wasm32-wasip1";
+const RUN_IN_NODE: &str = "
+    import fs from 'node:fs';
+    import { WASI } from 'node:wasi';
+    const wasi = new WASI({ version: 'preview1' });
+    const module = await WebAssembly.compile(fs.readFileSync(process.argv[1]));
+    wasi.start(await WebAssembly.instantiate(module, wasi.getImportObject()));
+";
 
 /// The measurements that need no browser: all of them, or one.
 fn bench_path(layout: &Layout, name: Option<&str>, args: &[OsString]) -> Result<()> {
