@@ -657,9 +657,10 @@ impl Core {
         let Some(newest) = ctx.txn.record::<HeadRecord>(Table::Meta, NEWEST)? else { return Ok(None) };
         let Some(me) = &self.identity else { return Ok(None) };
         // What this device knows that the directory has: it tells nobody of what is on its way there.
-        let Some(own) = ctx.txn.proof(&me.account())? else { return Ok(None) };
-        let length = own.log.0.len() as u64;
-        let Some(last) = own.log.0.last() else { return Ok(None) };
+        let Some(own) = ctx.txn.contact(&me.account())? else { return Ok(None) };
+        let Some(length) = own.checked.map(|checked| checked.length) else { return Ok(None) };
+        let last = usize::try_from(length.saturating_sub(1)).ok().and_then(|at| own.log.0.get(at));
+        let Some(last) = last else { return Ok(None) };
         let told = Told { size: newest.size, length };
         if head.told == Some(told) {
             return Ok(None);

@@ -15,7 +15,7 @@ use stonechat_wire::{
 use crate::account::{Learned, learn};
 use crate::api::{AlarmKind, CommandError, CommandId, Event, Link, Outcome};
 use crate::directory::{Belief, Finding, Source, contradiction, handle_moved, look_up};
-use crate::records::{Intent, Phase, Read, WATCH, WatchRecord, Write, info_key};
+use crate::records::{Intent, POLICY, Phase, Read, WATCH, WatchRecord, Write, info_key};
 use crate::session::Pending;
 use crate::step::Ctx;
 use crate::vault::{Table, VaultError, VaultRead};
@@ -55,15 +55,16 @@ impl Core {
     pub(crate) fn watch(&mut self, ctx: &mut Ctx<'_>) -> Result<(), CoreError> {
         let Some(me) = &self.identity else { return Ok(()) };
         let (account, handle) = (me.account(), me.record.handle.clone());
-        if !self.session.device_ready() || ctx.txn.policy()?.is_none() {
+        // Every step comes by here, so nothing large is read before it is time.
+        if !self.session.device_ready() || ctx.txn.get(Table::Meta, POLICY)?.is_none() {
             return Ok(());
         }
         if self.session.waits(Link::Device, |p| matches!(p, Pending::OwnHistory | Pending::OwnLookUp)) {
             return Ok(());
         }
         let record: WatchRecord = ctx.txn.record(Table::Meta, WATCH)?.unwrap_or_default();
-        let shown = ctx.txn.proof(&account)?.map_or(0, |proof| proof.log.0.len());
-        let known = ctx.txn.contact(&account)?.map_or(0, |contact| contact.log.0.len());
+        let own = ctx.txn.contact(&account)?;
+        let (shown, known) = own.map_or((0, 0), |own| (own.checked.map_or(0, |c| c.length), own.log.0.len() as u64));
         let due = if self.session.watched && shown >= known {
             record.next
         } else {
