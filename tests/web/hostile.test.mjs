@@ -28,6 +28,33 @@ async function swapKeys(between, handle, other) {
   };
 }
 
+/** Alice in a browser, behind a server in the middle; Bob; and Mallory, who has his handle on another server. */
+async function twoBobs(t) {
+  const w = await world(t);
+  const server = await w.server();
+  const other = await w.server('other');
+  const between = await proxy(t, server.url);
+  const bob = w.terminal('bob', server.url);
+  const mallory = w.terminal('bob', other.url);
+  mallory.home += '-false';
+  await Promise.all([bob.signUp(), mallory.signUp()]);
+  const alice = await w.browser('alice', between.url);
+  await alice.app.signUp();
+  return { w, server, other, between, alice, bob, mallory };
+}
+
+/** Carol, whom Alice knows. */
+async function acquainted(w, server, alice) {
+  const carol = w.terminal('carol', server.url);
+  await carol.signUp();
+  await carol.send('@alice', 'hello');
+  await alice.app.requests();
+  await alice.app.button('Accept', alice.app.request('@carol')).click();
+  await alice.app.reads('hello');
+  await until('the lock is closed', async () => (await alice.app.lock()) === 'closed');
+  return carol;
+}
+
 /** The alarm over everything, once it stands; then what it says in its dialog, and what one does there. */
 async function alarmed(app, act = async () => {}) {
   const banner = app.page.getByRole('alert').filter({ hasText: /^Alarm|alarms/ });
@@ -77,16 +104,7 @@ test('an answer with a changed key is not believed, and nothing is sent', async 
 });
 
 test('a swapped account is refused before there is a conversation', async (t) => {
-  const w = await world(t);
-  const server = await w.server();
-  const other = await w.server('other');
-  const between = await proxy(t, server.url);
-  const bob = w.terminal('bob', server.url);
-  const mallory = w.terminal('bob', other.url);
-  mallory.home += '-false';
-  await Promise.all([bob.signUp(), mallory.signUp()]);
-  const alice = await w.browser('alice', between.url);
-  await alice.app.signUp();
+  const { other, between, alice, bob, mallory } = await twoBobs(t);
   await swapKeys(between, 'bob', other);
   await alice.app.newMessage('@bob');
   await alice.app.write('for bob only');
@@ -104,23 +122,9 @@ test('a swapped account is refused before there is a conversation', async (t) =>
 });
 
 test('a server that lies about a member is not even asked: members bring proof of each other', async (t) => {
-  const w = await world(t);
-  const server = await w.server();
-  const other = await w.server('other');
-  const between = await proxy(t, server.url);
-  const bob = w.terminal('bob', server.url);
-  const carol = w.terminal('carol', server.url);
-  const mallory = w.terminal('bob', other.url);
-  mallory.home += '-false';
-  await Promise.all([bob.signUp(), carol.signUp(), mallory.signUp()]);
-  const alice = await w.browser('alice', between.url);
-  await alice.app.signUp();
+  const { w, server, other, between, alice, bob } = await twoBobs(t);
   // Alice knows Carol, and meets Bob in Carol's group while the server lies about who Bob is.
-  await carol.send('@alice', 'hello');
-  await alice.app.requests();
-  await alice.app.button('Accept', alice.app.request('@carol')).click();
-  await alice.app.reads('hello');
-  await until('the lock is closed', async () => (await alice.app.lock()) === 'closed');
+  const carol = await acquainted(w, server, alice);
   await swapKeys(between, 'bob', other);
   await carol.do('group', 'create', 'Plans', '@alice', '@bob');
   await carol.send('Plans', 'all of us');
@@ -139,21 +143,8 @@ test('a server that lies about a member is not even asked: members bring proof o
 });
 
 test('a lie opens every lock until it is settled, and conversations go on', async (t) => {
-  const w = await world(t);
-  const server = await w.server();
-  const other = await w.server('other');
-  const between = await proxy(t, server.url);
-  const [bob, carol] = [w.terminal('bob', server.url), w.terminal('carol', server.url)];
-  const mallory = w.terminal('bob', other.url);
-  mallory.home += '-false';
-  await Promise.all([bob.signUp(), carol.signUp(), mallory.signUp()]);
-  const alice = await w.browser('alice', between.url);
-  await alice.app.signUp();
-  await carol.send('@alice', 'hello');
-  await alice.app.requests();
-  await alice.app.button('Accept', alice.app.request('@carol')).click();
-  await alice.app.reads('hello');
-  await until('the lock is closed', async () => (await alice.app.lock()) === 'closed');
+  const { w, server, other, between, alice } = await twoBobs(t);
+  const carol = await acquainted(w, server, alice);
   await swapKeys(between, 'bob', other);
   await alice.app.newMessage('@bob');
   await alice.app.write('for bob only');

@@ -208,10 +208,13 @@ impl Core {
                     return Ok(());
                 }
                 self.refresh_keys(ctx, id, &mut head)?;
+                let receipt_due = head.receipt_due;
                 if head.refused.is_some() && !head.asked {
                     self.call_for_help(ctx, id, head)?;
                 }
-                self.drive_receipt(ctx, id)?;
+                if receipt_due {
+                    self.drive_receipt(ctx, id)?;
+                }
                 let blocked = self.drive_commits(ctx, id)?;
                 self.drive_outbox(ctx, id, blocked)
             }
@@ -724,7 +727,7 @@ impl Core {
 
     /// Says that what came is here, once for all that came since the last time: at most one receipt waits or is on its way.
     fn drive_receipt(&mut self, ctx: &mut Ctx<'_>, id: ConversationId) -> Result<(), CoreError> {
-        let Some(mut head) = ctx.txn.head(&id)?.filter(|head| head.receipt_due) else { return Ok(()) };
+        let mut head = ctx.txn.head(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its head".into()))?;
         let rows = ctx.txn.outbox(&id, IN_FLIGHT_MAX)?;
         // A long queue is sent first: what is sealed later says more.
         if rows.len() == IN_FLIGHT_MAX || rows.iter().any(|(_, out)| !out.visible) {

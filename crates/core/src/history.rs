@@ -10,7 +10,7 @@ use stonechat_wire::{AccountId, ConversationId, Handle};
 use crate::api::Message;
 use crate::content::{Body, MessageId};
 use crate::query::{handle_of, message_of};
-use crate::records::{MessageRecord, Read, index_key, parse, thread};
+use crate::records::{MessageRecord, Read, index_key, moment_of, parse, thread};
 use crate::vault::{Order, Row, Table, VaultError, VaultRead, prefix_end};
 
 /// Names a message: its sender chose the id.
@@ -146,8 +146,7 @@ pub fn search(vault: &dyn VaultRead, words: &Words, from: &SearchFrom, rows: usi
         if words.are_in(&text)
             && let Some(message) = names.message(vault, &record)?
         {
-            // What stands behind the thread in a message's key.
-            found.push((Moment(key.get(32..).unwrap_or_default().to_vec()), message));
+            found.push((Moment(moment_of(&key).to_vec()), message));
         }
     }
     Ok(SearchStep { found, next })

@@ -757,6 +757,11 @@ pub(crate) fn seq_of(key: &[u8]) -> Result<Seq, VaultError> {
     Ok(Seq(u64::from_be_bytes(bytes)))
 }
 
+/// What orders the messages of all threads: a [`message_key`] without its thread.
+pub(crate) fn moment_of(key: &[u8]) -> &[u8] {
+    key.get(32..).unwrap_or_default()
+}
+
 pub(crate) fn index_key(thread: &[u8; 32], sender: &AccountId, id: &MessageId) -> Vec<u8> {
     [thread.as_slice(), &sender.0, &id.0].concat()
 }

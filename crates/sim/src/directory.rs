@@ -50,13 +50,8 @@ impl Witnesses {
 
     /// Adds their cosignatures to whatever head is in a frame. They cosign what they are shown: they collude.
     pub fn cosign(&self, mut frame: ServerFrame, now: Timestamp) -> ServerFrame {
-        if let ServerFrame::Reply(_, reply) = &mut frame {
-            match reply {
-                Reply::Account(found) => self.add(&mut found.proof.head, now),
-                Reply::History(history) => self.add(&mut history.head, now),
-                Reply::Head(head) => self.add(head, now),
-                _ => {}
-            }
+        if let Some(head) = head_in(&mut frame) {
+            self.add(head, now);
         }
         frame
     }
@@ -76,6 +71,16 @@ impl Witnesses {
         if let Ok(bytes) = Bytes::new(note.to_string().into_bytes()) {
             head.checkpoint = bytes;
         }
+    }
+}
+
+/// The head that a frame shows, if it shows one.
+pub fn head_in(frame: &mut ServerFrame) -> Option<&mut SignedHead> {
+    match frame {
+        ServerFrame::Reply(_, Reply::Account(found)) => Some(&mut found.proof.head),
+        ServerFrame::Reply(_, Reply::History(history)) => Some(&mut history.head),
+        ServerFrame::Reply(_, Reply::Head(head)) => Some(head),
+        _ => None,
     }
 }
 

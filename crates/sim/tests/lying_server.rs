@@ -29,7 +29,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use clock::Clock;
 use front::{Front, Lie};
-use support::{Home, Server, eventually, programs::program};
+use support::{Home, Server, eventually, introduce, programs::program};
 
 /// Alice, who is lied to, and Carol, who is not; they have written to each other.
 struct Friends {
@@ -47,10 +47,7 @@ impl Friends {
 
 /// One writes, the other accepts and answers; then both locks are closed.
 fn acquaint(one: &Home, other: &Home) {
-    one.ok(&["send", &other.handle, "hello"]);
-    eventually("the request arrives", || other.ok(&["requests"]).len() == 1);
-    other.ok(&["accept", &one.handle]);
-    eventually("the greeting arrives", || other.transcript(&one.handle).len() == 1);
+    introduce(one, other, "hello");
     other.ok(&["send", &one.handle, "hello back"]);
     eventually("the answer arrives", || one.transcript(&other.handle).len() == 2);
     for (home, with) in [(one, other), (other, one)] {
@@ -269,14 +266,11 @@ fn a_handle_that_is_given_to_another_account_is_noticed_by_its_owner() {
 #[test]
 fn a_stale_head_is_an_alarm_and_existing_conversations_go_on() {
     let clock = Clock::build();
-    let mut server = Server::start();
-    server.kill();
-    std::fs::remove_dir_all(server.data()).unwrap();
     // For everybody but Alice it is still this morning.
-    server.env = clock.ahead(-HALF_A_DAY_SECS);
-    server.run();
+    let morning = clock.ahead(-HALF_A_DAY_SECS);
+    let server = Server::start_with("", morning.clone());
     let [mut alice, carol] =
-        ["@alice", "@carol"].map(|handle| Home::sign_up_with(handle, server.address(), server.env.clone()));
+        ["@alice", "@carol"].map(|handle| Home::sign_up_with(handle, server.address(), morning.clone()));
     acquaint(&alice, &carol);
     alarmed(&mut alice, &clock, "stale");
     no_lock_is_closed(&alice);
@@ -288,17 +282,13 @@ const HALF_A_DAY_SECS: i64 = 12 * 3_600;
 
 #[test]
 fn a_forged_cosignature_reaches_nobody_new() {
-    let (mut server, clock) = (Server::start(), Clock::build());
+    let clock = Clock::build();
     let folders = [TempDir::new().unwrap(), TempDir::new().unwrap()];
     let keys = folders.each_ref().map(|folder| {
-        let output = witness(&server, folder.path()).arg("--key").output().unwrap();
+        let output = witness("http://127.0.0.1", folder.path()).arg("--key").output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     });
-    server.kill();
-    std::fs::remove_dir_all(server.data()).unwrap();
-    let config = server.data().with_file_name("config.toml");
-    std::fs::write(config, format!("[directory]\nwitnesses = {keys:?}\nthreshold = 2\n")).unwrap();
-    server.run();
+    let server = Server::start_with(&format!("[directory]\nwitnesses = {keys:?}\nthreshold = 2\n"), Vec::new());
     let _witnesses = folders.each_ref().map(|folder| Witness::start(&server, folder.path()));
     let front = Front::start(server.address());
     let Friends { mut alice, .. } = Friends::meet(&server, &front);
@@ -316,7 +306,8 @@ struct Witness(Child);
 
 impl Witness {
     fn start(server: &Server, folder: &Path) -> Self {
-        let mut child = witness(server, folder).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let directory = format!("http://{}", server.address());
+        let mut child = witness(&directory, folder).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
         Self(child)
     }
@@ -329,8 +320,8 @@ impl Drop for Witness {
     }
 }
 
-fn witness(server: &Server, folder: &Path) -> Command {
+fn witness(directory: &str, folder: &Path) -> Command {
     let mut command = Command::new(program("stonechatd"));
-    command.args(["witness", "--directory", &format!("http://{}", server.address()), "--data"]).arg(folder);
+    command.args(["witness", "--directory", directory, "--data"]).arg(folder);
     command
 }

@@ -1,14 +1,11 @@
 //! Three people who know each other.
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
-use crate::support::{Home, eventually};
+use crate::support::{Home, eventually, introduce};
 
 /// Alice opens a conversation with Bob, who accepts, and a group with both others, who join. The group's id.
 pub(crate) fn befriend([alice, bob, carol]: [&Home; 3], greeting: &str, group: &str) -> String {
-    alice.ok(&["send", &bob.handle, greeting]);
-    eventually("the request arrives", || bob.ok(&["requests"]).len() == 1);
-    bob.ok(&["accept", &alice.handle]);
-    eventually("the greeting arrives", || bob.transcript(&alice.handle).iter().any(|line| line.2 == greeting));
+    introduce(alice, bob, greeting);
     let made = alice.ok(&["group", "create", group, &bob.handle, &carol.handle]);
     let id = made[0]["conversation"].as_str().unwrap().to_owned();
     for home in [bob, carol] {

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use stonechat_directory::SignedNote;
-use stonechat_sim::directory::Swap;
-use stonechat_wire::{Bytes, ClientFrame, Reply, Request, ServerFrame, SignedHead, decode, encode};
+use stonechat_sim::directory::{Swap, head_in};
+use stonechat_wire::{Bytes, ClientFrame, Reply, Request, ServerFrame, decode, encode};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -144,21 +144,13 @@ impl Lie {
 
 /// Another last byte in each cosignature. The first signature is the directory's own.
 fn forged(mut frame: ServerFrame) -> ServerFrame {
-    let forge = |head: &mut SignedHead| {
+    if let Some(head) = head_in(&mut frame) {
         let mut note = SignedNote::parse(&head.checkpoint).unwrap();
         for mut line in note.signatures().to_vec().split_off(1) {
             *line.bytes.last_mut().unwrap() ^= 1;
             note.add(line);
         }
         head.checkpoint = Bytes::new(note.to_string().into_bytes()).unwrap();
-    };
-    if let ServerFrame::Reply(_, reply) = &mut frame {
-        match reply {
-            Reply::Account(found) => forge(&mut found.proof.head),
-            Reply::History(history) => forge(&mut history.head),
-            Reply::Head(head) => forge(head),
-            _ => {}
-        }
     }
     frame
 }

@@ -23,7 +23,7 @@ pub(crate) struct Server {
     /// While it runs.
     pub(crate) child: Option<Child>,
     /// What its process has in its environment beside the tester's.
-    pub(crate) env: Environment,
+    env: Environment,
 }
 
 /// Names and values.
@@ -32,9 +32,14 @@ pub(crate) type Environment = Vec<(&'static str, OsString)>;
 impl Server {
     /// Starts one on a port of its own, logging everything that it ever logs to [`Server::log`].
     pub(crate) fn start() -> Self {
+        Self::start_with("", Vec::new())
+    }
+
+    /// The same with more in its configuration, and in its environment.
+    pub(crate) fn start_with(config: &str, env: Environment) -> Self {
         let dir = TempDir::new().unwrap();
-        std::fs::write(dir.path().join("config.toml"), "[log]\nlevel = \"trace\"\n").unwrap();
-        let mut server = Self { dir, address: "127.0.0.1:0".parse().unwrap(), child: None, env: Vec::new() };
+        std::fs::write(dir.path().join("config.toml"), format!("[log]\nlevel = \"trace\"\n{config}")).unwrap();
+        let mut server = Self { dir, address: "127.0.0.1:0".parse().unwrap(), child: None, env };
         server.run();
         server
     }
@@ -146,6 +151,14 @@ impl Home {
         let lines = self.run(&["read", target, "--limit", "100000"]).unwrap_or_default();
         lines.iter().map(|l| (field(&l["sender"]), field(&l["id"]), field(&l["body"]["text"]))).collect()
     }
+}
+
+/// One writes to the other for the first time, who accepts and reads it.
+pub(crate) fn introduce(one: &Home, other: &Home, greeting: &str) {
+    one.ok(&["send", &other.handle, greeting]);
+    eventually("the request arrives", || other.ok(&["requests"]).len() == 1);
+    other.ok(&["accept", &one.handle]);
+    eventually("the greeting arrives", || other.transcript(&one.handle).iter().any(|line| line.2 == greeting));
 }
 
 /// Tries until it holds.

@@ -8,7 +8,7 @@ use wasm_bindgen::JsCast as _;
 
 use crate::clock;
 use crate::devices::{Own, Revoke};
-use crate::dialogs::Frame;
+use crate::dialogs::{Frame, SecondQuestion};
 use crate::picture::{Icon, Sign};
 use crate::state::{Dialog, state, words};
 
@@ -86,7 +86,7 @@ fn AlarmRow(alarm: Alarm, own: Own) -> impl IntoView {
     let is_asked = RwSignal::new(false);
     let is_busy = RwSignal::new(false);
     let fault = RwSignal::new(None::<String>);
-    let settle = move |_| {
+    let settle = Callback::new(move |()| {
         let alarm = id.clone();
         is_busy.set(true);
         spawn_local(async move {
@@ -95,32 +95,15 @@ fn AlarmRow(alarm: Alarm, own: Own) -> impl IntoView {
             }
             let _ = is_busy.try_set(false);
         });
-    };
+    });
     let revoke = device.map(|device| {
         let is_there = move |id: &DeviceId| own.list.with(|all| all.iter().any(|one| one.id == *id && !one.is_this));
         move || is_there(&device).then(|| view! { <Revoke device=device.clone() own /> })
     });
     let question = move || {
-        let settle = settle.clone();
-        let yes = NodeRef::<leptos::html::Button>::new();
-        Effect::new(move || {
-            if let Some(yes) = yes.get() {
-                let _ = yes.focus();
-            }
-        });
-        view! {
-            <div class="notice question" role="alert">
-                <p>{t.trust.settle_question}</p>
-                <div class="actions">
-                    <button type="button" class="button" node_ref=yes disabled=move || is_busy.get() on:click=settle>
-                        {t.trust.settle_now}
-                    </button>
-                    <button type="button" class="button" on:click=move |_| is_asked.set(false)>
-                        {t.cancel}
-                    </button>
-                </div>
-            </div>
-        }
+        let on_no = Callback::new(move |()| is_asked.set(false));
+        let t = t.trust;
+        view! { <SecondQuestion text=t.settle_question yes=t.settle_now is_busy on_yes=settle on_no /> }
     };
     view! {
         <li class="alarm-row">
@@ -158,7 +141,7 @@ fn AlarmRow(alarm: Alarm, own: Own) -> impl IntoView {
                                 }
                             }
                         >
-                            {question.clone()}
+                            {question}
                         </Show>
                     }
                 })}

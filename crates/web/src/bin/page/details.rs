@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use stonechat_web::protocol::{Conversation, ConversationId, Lock, Member, Request, Role, Target, Text};
 
-use crate::dialogs::{Field, Frame, parse_handles};
+use crate::dialogs::{Field, Frame, SecondQuestion, parse_handles};
 use crate::picture::{ConversationPicture, Picture};
 use crate::state::{Dialog, State, state, words};
 use crate::text::Words;
@@ -243,25 +243,9 @@ fn Question(acting: Acting) -> impl IntoView {
                 Step::Remove(who) => ((t.remove_lead)(who), (t.remove)(who)),
                 Step::GiveOwnership(who) => ((t.give_ownership_lead)(who), (t.make_whom)(Role::Owner, who)),
             };
-            let yes = NodeRef::<leptos::html::Button>::new();
-            Effect::new(move || {
-                if let Some(yes) = yes.get() {
-                    let _ = yes.focus();
-                }
-            });
-            view! {
-                <div class="notice question" role="alert">
-                    <p>{text}</p>
-                    <div class="actions">
-                        <button type="button" class="button danger" node_ref=yes on:click=move |_| acting.do_it(step.clone())>
-                            {name}
-                        </button>
-                        <button type="button" class="button" on:click=move |_| acting.asked.set(None)>
-                            {t.cancel}
-                        </button>
-                    </div>
-                </div>
-            }
+            let on_yes = Callback::new(move |()| acting.do_it(step.clone()));
+            let on_no = Callback::new(move |()| acting.asked.set(None));
+            view! { <SecondQuestion text yes=name is_danger=true on_yes on_no /> }
         })
     }
 }

@@ -5,6 +5,7 @@ use leptos::task::spawn_local;
 use stonechat_web::protocol::{DeviceId, OwnDevice, Request};
 
 use crate::clock;
+use crate::dialogs::SecondQuestion;
 use crate::state::{Dialog, State, state, words};
 
 /// What a list of them shares with its rows. Copies are the same.
@@ -102,7 +103,7 @@ pub(crate) fn Revoke(device: DeviceId, own: Own) -> impl IntoView {
     let is_busy = RwSignal::new(false);
     let fault = RwSignal::new(None::<String>);
     let name = format!("{}: {}", t.trust.revoke, short(&device));
-    let revoke = move |_| {
+    let revoke = Callback::new(move |()| {
         let device = device.clone();
         is_busy.set(true);
         fault.set(None);
@@ -118,27 +119,20 @@ pub(crate) fn Revoke(device: DeviceId, own: Own) -> impl IntoView {
             }
             let _ = is_busy.try_set(false);
         });
-    };
+    });
     let question = move || {
-        let revoke = revoke.clone();
-        let no = NodeRef::<leptos::html::Button>::new();
-        Effect::new(move || {
-            if let Some(no) = no.get() {
-                let _ = no.focus();
-            }
-        });
+        let on_no = Callback::new(move |()| is_asked.set(false));
+        let t = t.trust;
         view! {
-            <div class="notice question" role="alert">
-                <p>{t.trust.revoke_question}</p>
-                <div class="actions">
-                    <button type="button" class="button danger" disabled=move || is_busy.get() on:click=revoke>
-                        {t.trust.revoke_now}
-                    </button>
-                    <button type="button" class="button" node_ref=no on:click=move |_| is_asked.set(false)>
-                        {t.cancel}
-                    </button>
-                </div>
-            </div>
+            <SecondQuestion
+                text=t.revoke_question
+                yes=t.revoke_now
+                is_danger=true
+                hesitates=true
+                is_busy
+                on_yes=revoke
+                on_no
+            />
         }
     };
     view! {
@@ -159,7 +153,7 @@ pub(crate) fn Revoke(device: DeviceId, own: Own) -> impl IntoView {
                 }
             }
         >
-            {question.clone()}
+            {question}
         </Show>
     }
 }

@@ -33,6 +33,53 @@ pub(crate) fn OpenDialog() -> impl IntoView {
     }
 }
 
+/// A second question, before what is not undone easily. One of its buttons gets the focus.
+#[component]
+pub(crate) fn SecondQuestion(
+    #[prop(into)] text: String,
+    /// What is done.
+    #[prop(into)]
+    yes: String,
+    /// It is done for good.
+    #[prop(optional)]
+    is_danger: bool,
+    /// The focus goes to "Cancel" instead of to the deed.
+    #[prop(optional)]
+    hesitates: bool,
+    #[prop(optional, into)] is_busy: Signal<bool>,
+    on_yes: Callback<()>,
+    on_no: Callback<()>,
+) -> impl IntoView {
+    let t = words();
+    let (deed, cancel) = (NodeRef::<html::Button>::new(), NodeRef::<html::Button>::new());
+    let focused = if hesitates { cancel } else { deed };
+    Effect::new(move || {
+        if let Some(button) = focused.get() {
+            let _ = button.focus();
+        }
+    });
+    let class = if is_danger { "button danger" } else { "button" };
+    view! {
+        <div class="notice question" role="alert">
+            <p>{text}</p>
+            <div class="actions">
+                <button
+                    type="button"
+                    class=class
+                    node_ref=deed
+                    disabled=move || is_busy.get()
+                    on:click=move |_| on_yes.run(())
+                >
+                    {yes}
+                </button>
+                <button type="button" class="button" node_ref=cancel on:click=move |_| on_no.run(())>
+                    {t.cancel}
+                </button>
+            </div>
+        </div>
+    }
+}
+
 /// A dialog. Escape closes it, and the focus goes back to where it was.
 #[component]
 pub(crate) fn Frame(#[prop(into)] title: Signal<&'static str>, children: Children) -> impl IntoView {
