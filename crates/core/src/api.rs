@@ -5,7 +5,7 @@ use std::fmt;
 use stonechat_wire::{AccountId, ClientFrame, ConversationId, DeviceId, Handle, HelloReply, ServerFrame, Timestamp};
 
 use crate::content::{Body, MessageId};
-use crate::vault::Change;
+use crate::store::vault::Change;
 
 /// Which of the two connections. They must not be linkable: the shell opens them independently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

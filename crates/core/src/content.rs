@@ -11,10 +11,9 @@ use minicbor::decode::Error as DecodeFailure;
 use minicbor::encode::{Error as EncodeFailure, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 use stonechat_wire::{DecodeError, Handle, LogHead, Seq, Timestamp, TreeHash, codec};
-use zeroize::Zeroizing;
 
+use crate::crypto::Secret;
 use crate::limits::TEXT_BYTES_MAX;
-use crate::records::secret32;
 
 /// The version that this app writes.
 pub const CONTENT_VERSION: u8 = 1;
@@ -109,8 +108,8 @@ pub enum Body {
     Text(String),
     /// Kind 1, a byte string: what the sender's accepted contacts present to write to its inbox. For apps, not for people.
     ContactCard {
-        /// Secret bytes of a [`stonechat_wire::Capability`].
-        capability: Zeroizing<[u8; 32]>,
+        /// The bytes of a [`stonechat_wire::Capability`].
+        capability: Secret,
     },
     /// Kind 2, a number: the sender holds every entry from the one after this place up to its [`Content::view`]. For apps, not
     /// for people, and only in direct messages. Any other message says the same of the epoch that it is in.
@@ -258,7 +257,7 @@ impl<C> Encode<C> for Body {
         e.array(2)?;
         match self {
             Self::Text(text) => e.u32(KIND_TEXT)?.str(text)?.ok(),
-            Self::ContactCard { capability } => e.u32(KIND_CONTACT_CARD)?.bytes(&**capability)?.ok(),
+            Self::ContactCard { capability } => e.u32(KIND_CONTACT_CARD)?.encode(capability)?.ok(),
             Self::Notice(notice) => e.u32(KIND_NOTICE)?.encode(notice)?.ok(),
             Self::Receipt { since } => e.u32(KIND_RECEIPT)?.encode(since)?.ok(),
             Self::Unknown { kind, raw } => {
@@ -284,7 +283,7 @@ impl<'b, C> Decode<'b, C> for Body {
                 Ok(Self::Text(text.to_owned()))
             }
             KIND_RECEIPT => Ok(Self::Receipt { since: d.decode()? }),
-            KIND_CONTACT_CARD => Ok(Self::ContactCard { capability: secret32::decode(d, ctx)? }),
+            KIND_CONTACT_CARD => Ok(Self::ContactCard { capability: d.decode_with(ctx)? }),
             KIND_NOTICE => Ok(Self::Notice(d.decode()?)),
             kind => {
                 let start = d.position();
@@ -406,8 +405,11 @@ mod tests {
 
     #[test]
     fn debug_prints_neither_texts_nor_capabilities() {
-        let shown =
-            format!("{:?} {:?}", Body::Text("canary".into()), Body::ContactCard { capability: [0xAB; 32].into() });
+        let shown = format!(
+            "{:?} {:?}",
+            Body::Text("canary".into()),
+            Body::ContactCard { capability: Secret::from_bytes([0xAB; 32]) }
+        );
         assert_eq!(shown, "Text(6 B) ContactCard(..)");
     }
 
@@ -422,7 +424,7 @@ mod tests {
     fn any_body() -> impl Strategy<Value = Body> {
         prop_oneof![
             any::<String>().prop_map(Body::Text),
-            any::<[u8; 32]>().prop_map(|capability| Body::ContactCard { capability: capability.into() }),
+            any::<[u8; 32]>().prop_map(|capability| Body::ContactCard { capability: Secret::from_bytes(capability) }),
             any::<u64>().prop_map(|since| Body::Receipt { since: Seq(since) }),
             // The last one is kept for what only this device writes.
             (3..u32::MAX, any::<Vec<u8>>()).prop_map(|(kind, payload)| {

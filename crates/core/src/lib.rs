@@ -5,52 +5,44 @@
 //! conversation, the MLS state and the decrypted message move in one transaction: that one rule is what keeps a
 //! conversation readable through any crash.
 //!
-//! Where to look: an entry arrives in [`conversation`], a letter in [`contact`], a connection opens in [`session`]; what is
-//! believed of the directory stands in [`directory`], the watch over the own account in [`own_account`], what a lock means in
-//! [`trust`]; what may be done in a group stands in [`policy`], every key derivation in [`keys`], the MLS library behind [`mls`], the rows of the vault
-//! in `records`.
+//! Each folder is a room that owns some rows of the vault and some memory: [`store`] the vault, [`crypto`] keys and sealing, [`mls`]
+//! the MLS library, [`links`] the two connections, [`people`] who is known and believed, [`post`] letters between devices, [`log`] the logs of
+//! conversations, [`view`] what a person sees, [`commands`] what a person asks for.
 
 pub mod api;
 pub mod content;
-pub mod envelope;
-pub mod history;
-pub mod keys;
 pub mod limits;
 pub mod mls;
-pub mod outer;
-pub mod policy;
-pub mod query;
-pub mod tokens;
-pub mod trust;
-pub mod vault;
 
-mod account;
-mod command;
-mod commit;
-mod contact;
-mod conversation;
-mod directory;
-mod own_account;
-mod records;
-mod session;
+mod commands;
+mod crypto;
+mod links;
+mod log;
+mod people;
+mod post;
 mod step;
+mod store;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rand_core::CryptoRngCore;
 use stonechat_wire::{ConversationId, Timestamp};
 
-pub use account::{SignUp, SignUpError, pin_policy, sign_up};
 pub use api::{
     Alarm, AlarmId, AlarmKind, Check, Command, CommandError, CommandId, ContactRequest, Conversation, Effect, Event,
     Input, Link, Lock, Me, Member, Message, Outcome, OwnDevice, Role, Safety, Status, Step, Target, Why,
 };
-pub use own_account::{add_device_entry, own_log};
-pub use vault::{Change, VaultError, VaultRead};
+pub use crypto::{keys, letter as envelope, outer, tokens};
+pub use log::policy;
+pub use people::accounts::{SignUp, SignUpError, pin_policy, sign_up};
+pub use people::watch::{add_device_entry, own_log};
+pub use store::vault::{self, Change, VaultError, VaultRead};
+pub use view::{conversations as query, history, trust};
 
-use account::Identity;
-use conversation::Live;
-use session::Session;
+use links::Session;
+use log::follow::Live;
+use people::accounts::Identity;
 use step::Ctx;
 
 /// The core cannot go on: the vault cannot be read, or this is our own bug. Drop the [`Core`] and open it again.

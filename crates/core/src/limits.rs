@@ -12,6 +12,8 @@ pub const ADDS_PER_COMMIT_MAX: usize = 100;
 /// Key packages, account logs and proofs in one commit, in bytes: the rest of its entry is for the commit itself and its
 /// padding. An account alone may have more, if it has many devices and a long log.
 pub const ADD_BYTES_PER_COMMIT_MAX: usize = 768 * 1024;
+/// The largest welcome, in bytes: with its padding it fits a blob of 16 MiB.
+pub const WELCOME_BYTES_MAX: usize = 14 * 1024 * 1024;
 /// Application entries of one conversation that wait for the server's acknowledgement.
 pub const IN_FLIGHT_MAX: usize = 32;
 /// Messages that one receipt marks as delivered; what is older and was never receipted stays sent.

@@ -6,7 +6,7 @@ use rand_core::CryptoRngCore;
 use stonechat_wire::{AccountId, ConversationId, Timestamp};
 
 use crate::api::{CommandError, CommandId, Effect, Event, Link, Outcome, Step};
-use crate::vault::{Txn, VaultRead};
+use crate::store::vault::{Txn, VaultRead};
 
 pub(crate) struct Ctx<'a> {
     pub txn: Txn<'a>,

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use openmls::prelude::tls_codec::Serialize as _;
 use openmls::prelude::{CreateCommitError, LeafNodeIndex, MlsMessageOut, Proposal, QueuedProposal, Sender};
 use openmls_traits::OpenMlsProvider as _;
-use zeroize::Zeroizing;
 
 use super::group::{exported, leaver, leaves_of};
 use super::{Group, Leaf, Mls, MlsError, Signer, context_extensions, key_package, state_of};
+use crate::crypto::Secret;
 
 /// What a commit changes, for those who judge it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl StagedCommit {
     ///
     /// # Errors
     /// [`MlsError::NotMember`] if it removes this device.
-    pub fn export(&self, mls: &Mls<'_, '_>, label: &str, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, MlsError> {
+    pub fn export(&self, mls: &Mls<'_, '_>, label: &str, context: &[u8]) -> Result<Secret, MlsError> {
         exported(mls, self.inner.export_secret(mls.provider.crypto(), label, context, 32))
     }
 }
@@ -144,12 +144,7 @@ impl Group {
     ///
     /// # Errors
     /// [`MlsError::Plan`] without a pending commit.
-    pub fn export_pending(
-        &self,
-        mls: &Mls<'_, '_>,
-        label: &str,
-        context: &[u8],
-    ) -> Result<Zeroizing<[u8; 32]>, MlsError> {
+    pub fn export_pending(&self, mls: &Mls<'_, '_>, label: &str, context: &[u8]) -> Result<Secret, MlsError> {
         let pending = self.inner.pending_commit().ok_or_else(|| MlsError::Plan("no commit is pending".into()))?;
         exported(mls, pending.export_secret(mls.provider.crypto(), label, context, 32))
     }

@@ -14,7 +14,8 @@ use super::{
     JOIN_CONFIG, Leaf, LeafIdentity, Mls, MlsError, Signer, StagedCommit, capabilities, context_extensions,
     key_package, state_of,
 };
-use crate::vault::VaultError;
+use crate::crypto::Secret;
+use crate::store::vault::VaultError;
 
 /// A group that this device is a member of.
 pub struct Group {
@@ -169,7 +170,7 @@ impl Group {
     ///
     /// # Errors
     /// [`MlsError::NotMember`].
-    pub fn export(&self, mls: &Mls<'_, '_>, label: &str, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, MlsError> {
+    pub fn export(&self, mls: &Mls<'_, '_>, label: &str, context: &[u8]) -> Result<Secret, MlsError> {
         exported(mls, self.inner.export_secret(mls.provider.crypto(), label, context, 32))
     }
 
@@ -294,20 +295,15 @@ pub(super) fn leaves_of(members: impl Iterator<Item = Member>) -> Result<Vec<Lea
     members.map(|member| Leaf::parse(member.index.u32(), &member.credential, &member.signature_key)).collect()
 }
 
-pub(super) fn exported(
-    mls: &Mls<'_, '_>,
-    secret: Result<Vec<u8>, ExportSecretError>,
-) -> Result<Zeroizing<[u8; 32]>, MlsError> {
+pub(super) fn exported(mls: &Mls<'_, '_>, secret: Result<Vec<u8>, ExportSecretError>) -> Result<Secret, MlsError> {
     let secret = Zeroizing::new(secret.map_err(|e| match e {
         ExportSecretError::GroupStateError(MlsGroupStateError::UseAfterEviction) => MlsError::NotMember,
         e => mls.failed(e),
     })?);
-    let mut out = Zeroizing::new([0; 32]);
-    if secret.len() != out.len() {
-        return Err(MlsError::Library("an exported secret has another length".into()));
+    match secret.as_slice().try_into() {
+        Ok(bytes) => Ok(Secret::from_bytes(bytes)),
+        Err(_) => Err(MlsError::Library("an exported secret has another length".into())),
     }
-    out.copy_from_slice(&secret);
-    Ok(out)
 }
 
 /// Sorts the library's reasons by what the caller does about them.

@@ -67,7 +67,7 @@ fn mls_rs_joins_our_group_and_both_talk_and_commit() {
     alice.merge_pending();
     let (mut group, _) = bob.join_group(None, &message(&pending.welcome.unwrap()), None).unwrap();
     let exported = |group: &mls_rs::Group<_>| group.export_secret(b"test", b"context", 32).unwrap().as_bytes().to_vec();
-    assert_eq!(exported(&group), alice.export().to_vec());
+    assert_eq!(exported(&group), alice.export().danger_bytes().to_vec());
     let state = |group: &mls_rs::Group<_>| {
         group.context().extensions.get(ExtensionType::new(STATE_EXTENSION)).unwrap().extension_data
     };
@@ -84,13 +84,13 @@ fn mls_rs_joins_our_group_and_both_talk_and_commit() {
     let pending = alice.commit(CommitPlan { state: Some(b"state 1".to_vec()), ..CommitPlan::default() });
     alice.merge_pending();
     group.process_incoming_message(message(&pending.commit)).unwrap();
-    assert_eq!((exported(&group), state(&group)), (alice.export().to_vec(), b"state 1".to_vec()));
+    assert_eq!((exported(&group), state(&group)), (alice.export().danger_bytes().to_vec(), b"state 1".to_vec()));
 
     let output = group.commit(Vec::new()).unwrap();
     group.apply_pending_commit().unwrap();
     let changes = alice.follow(&output.commit_message().to_bytes().unwrap());
     assert_eq!(changes.sender_update.unwrap().identity, identity);
-    assert_eq!(exported(&group), alice.export().to_vec());
+    assert_eq!(exported(&group), alice.export().danger_bytes().to_vec());
     let last = alice.encrypt(b"last");
     assert!(matches!(group.process_incoming_message(message(&last)).unwrap(), ReceivedMessage::ApplicationMessage(_)));
 }
@@ -115,7 +115,7 @@ fn we_join_a_group_of_mls_rs_and_follow_its_commits() {
     assert_eq!(alice.look(|group| group.state().to_vec()), b"theirs");
     assert_eq!(alice.look(|group| group.members()[0].identity), identity);
     let exported = |group: &mls_rs::Group<_>| group.export_secret(b"test", b"context", 32).unwrap().as_bytes().to_vec();
-    assert_eq!(exported(&group), alice.export().to_vec());
+    assert_eq!(exported(&group), alice.export().danger_bytes().to_vec());
 
     let hello = group.encrypt_application_message(b"hello", b"aad".to_vec()).unwrap();
     assert_eq!(alice.read(&hello.to_bytes().unwrap()).1, b"hello");
@@ -128,7 +128,7 @@ fn we_join_a_group_of_mls_rs_and_follow_its_commits() {
     let pending = alice.commit(CommitPlan { update_path: true, ..CommitPlan::default() });
     alice.merge_pending();
     group.process_incoming_message(message(&pending.commit)).unwrap();
-    assert_eq!(exported(&group), alice.export().to_vec());
+    assert_eq!(exported(&group), alice.export().danger_bytes().to_vec());
     let removal = group.commit_builder().remove_member(1).unwrap().build().unwrap();
     group.apply_pending_commit().unwrap();
     let changes = alice.follow(&removal.commit_message().to_bytes().unwrap());

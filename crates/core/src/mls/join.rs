@@ -5,11 +5,11 @@ use openmls::prelude::{
     GroupId, MlsGroup, MlsMessageBodyIn, MlsMessageIn, ProcessedWelcome, StagedWelcome, WelcomeError,
 };
 use openmls_traits::OpenMlsProvider as _;
-use zeroize::Zeroizing;
 
 use super::group::{exported, leaves_of};
 use super::{Group, JOIN_CONFIG, Leaf, Mls, MlsError, key_package, state_of};
-use crate::vault::VaultError;
+use crate::crypto::Secret;
+use crate::store::vault::VaultError;
 
 /// Why a welcome leads nowhere.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -114,7 +114,7 @@ impl StagedJoin {
     ///
     /// # Errors
     /// [`MlsError::Library`].
-    pub fn export(&self, mls: &Mls<'_, '_>, label: &str, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, MlsError> {
+    pub fn export(&self, mls: &Mls<'_, '_>, label: &str, context: &[u8]) -> Result<Secret, MlsError> {
         exported(mls, self.inner.export_secret(mls.provider.crypto(), label, context, 32))
     }
 

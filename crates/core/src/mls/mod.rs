@@ -1,7 +1,7 @@
 //! MLS (RFC 9420): groups of devices that agree on keys, epoch by epoch.
 //!
 //! The only module of the project that names the MLS library (OpenMLS). It speaks plain bytes and the project's own ids;
-//! it decides nothing about who may do what (that is [`crate::policy`]), but it knows how Stonechat uses MLS and refuses
+//! it decides nothing about who may do what (that is [`crate::log::policy`]), but it knows how Stonechat uses MLS and refuses
 //! everything else, the same way on every client:
 //!
 //! - one suite, post-quantum: `MLS_128_MLKEM768X25519_AES128GCM_SHA256_Ed25519` (0x004F);
@@ -9,7 +9,7 @@
 //! - commits by members, made of adds, removes, leaves (SelfRemove) and the conversation's state, which stands in a
 //!   GroupContext extension of its own ([`STATE_EXTENSION`]); no update proposals, no pre-shared keys, no re-initialisation,
 //!   no external commits;
-//! - handshakes as PublicMessage: the log encrypts them once more ([`crate::outer`]);
+//! - handshakes as PublicMessage: the log encrypts them once more ([`crate::crypto::outer`]);
 //! - no key of a past epoch is kept: the log is ordered.
 //!
 //! A step builds one [`Mls`] over its transaction and hands it to each call. A [`Group`] may stay in memory between steps;
@@ -44,7 +44,7 @@ pub use group::{Group, ReceiveError, Received, StagedProposal};
 pub use join::{JoinError, StagedJoin, open_welcome};
 pub use key_package::{KeyPackageError, KeyPackageInfo, delete_key_package, generate_key_package, inspect_key_package};
 
-use crate::vault::{Txn, VaultError};
+use crate::store::vault::{Txn, VaultError};
 use provider::Provider;
 
 /// GroupContext extension with the conversation's state: opaque bytes to MLS. From the range for private use.

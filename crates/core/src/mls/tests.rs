@@ -3,15 +3,15 @@
 
 use std::cell::Cell;
 
+use crate::crypto::Secret;
 use openmls::prelude::tls_codec::Serialize as _;
 use openmls::prelude::{CommitBuilder, Initial, LeafNodeIndex, LeafNodeParameters, Lifetime, MlsMessageOut};
 use openmls_traits::OpenMlsProvider as _;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use zeroize::Zeroizing;
 
 use super::*;
-use crate::vault::{MemoryVault, Order, Row, Table, VaultRead};
+use crate::store::vault::{MemoryVault, Order, Row, Table, VaultRead};
 
 pub(super) const GROUP: [u8; 32] = [7; 32];
 pub(super) const NOW_MS: u64 = 1_800_000_000_000;
@@ -118,7 +118,7 @@ impl Device {
         self.step(|mls, _| open_welcome(mls, welcome).unwrap().accept(mls).map(drop)).unwrap();
     }
 
-    pub(super) fn export(&mut self) -> Zeroizing<[u8; 32]> {
+    pub(super) fn export(&mut self) -> Secret {
         self.group(|group, mls, _| group.export(mls, "test", b"context")).unwrap()
     }
 
@@ -573,7 +573,7 @@ fn a_vault_of_the_first_format_still_opens() {
         let (name, value) = line.split_once(' ').unwrap();
         let value = hex::decode(value).unwrap();
         match hex::decode(name) {
-            Ok(key) => changes.push(crate::vault::Change { table: Table::Mls, key, value: Some(value) }),
+            Ok(key) => changes.push(crate::store::vault::Change { table: Table::Mls, key, value: Some(value) }),
             Err(_) => rest.push(value),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A letter lies in a device's inbox as one HPKE ciphertext (RFC 9180, base mode; X-Wing by draft-ietf-hpke-pq,
 //! HKDF-SHA-256, ChaCha20-Poly1305): `encapsulated key (1,120 bytes) || ciphertext`. Inside is the letter, signed by the
-//! sender's device for exactly this recipient, padded as in [`crate::outer`] to at least 512 bytes. The server sees neither
+//! sender's device for exactly this recipient, padded as in [`crate::crypto::outer`] to at least 512 bytes. The server sees neither
 //! who wrote it nor what about.
 //!
 //! What was opened is not yet believed: [`UnverifiedLetter`] becomes [`Letter`] only with the sender's verified account
@@ -28,9 +28,9 @@ use stonechat_wire::{
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::keys::{DeviceSecrets, HpkeRng, Secret, inbox_key_pair};
-use crate::outer::{open_padded, pad_into, padded_len, seal_padded, unpad};
-use crate::records::secret32;
+use super::Secret;
+use super::keys::{DeviceSecrets, HpkeRng, inbox_key_pair};
+use super::outer::{open_padded, pad_into, padded_len, seal_padded, unpad};
 
 /// The longest welcome that is accepted inside a letter. The sender's account log needs room beside it.
 pub const INLINE_WELCOME_BYTES_MAX: usize = 48 * 1024;
@@ -114,9 +114,9 @@ pub enum Welcome {
         /// Which.
         #[n(0)]
         id: BlobId,
-        /// Secret.
-        #[cbor(n(1), with = "secret32")]
-        key: Zeroizing<[u8; 32]>,
+        /// What opens it.
+        #[n(1)]
+        key: Secret,
         /// How many chunks it has.
         #[n(2)]
         chunks: u32,
@@ -293,25 +293,22 @@ pub enum BlobError {
 
 /// Seals bytes for a blob under a fresh key: XChaCha20-Poly1305, padded. Returns the key (secret), the ciphertext and its
 /// SHA-256.
-pub fn seal_blob(
-    rng: &mut (impl RngCore + CryptoRng + ?Sized),
-    plaintext: &[u8],
-) -> (Zeroizing<[u8; 32]>, Vec<u8>, [u8; 32]) {
+pub fn seal_blob(rng: &mut (impl RngCore + CryptoRng + ?Sized), plaintext: &[u8]) -> (Secret, Vec<u8>, [u8; 32]) {
     let key = Secret::random(rng);
     let ciphertext = seal_padded(&key, rng, LABEL_BLOB, plaintext, FLOOR_BYTES);
     let hash = Sha256::digest(&ciphertext).into();
-    (Zeroizing::new(*key.danger_bytes()), ciphertext, hash)
+    (key, ciphertext, hash)
 }
 
 /// Opens what [`seal_blob`] sealed, after checking that it is what the letter's author put there.
 ///
 /// # Errors
 /// [`BlobError`].
-pub fn open_blob(key: &[u8; 32], hash: &[u8; 32], ciphertext: &[u8]) -> Result<Vec<u8>, BlobError> {
+pub fn open_blob(key: &Secret, hash: &[u8; 32], ciphertext: &[u8]) -> Result<Vec<u8>, BlobError> {
     if !bool::from(Sha256::digest(ciphertext).ct_eq(hash)) {
         return Err(BlobError::OtherBytes);
     }
-    open_padded(&Secret::from_bytes(*key), LABEL_BLOB, ciphertext).ok_or(BlobError::Unreadable)
+    open_padded(key, LABEL_BLOB, ciphertext).ok_or(BlobError::Unreadable)
 }
 
 fn bound_to(label: &[u8], account: &AccountId, device: &DeviceId, bytes: &[u8]) -> Vec<u8> {
@@ -498,7 +495,7 @@ mod tests {
             let plaintext = vec![7; len];
             let (key, ciphertext, hash) = seal_blob(&mut rng(), &plaintext);
             assert_eq!(open_blob(&key, &hash, &ciphertext), Ok(plaintext));
-            assert_eq!(open_blob(&[0; 32], &hash, &ciphertext), Err(BlobError::Unreadable));
+            assert_eq!(open_blob(&Secret::from_bytes([0; 32]), &hash, &ciphertext), Err(BlobError::Unreadable));
             assert_eq!(open_blob(&key, &[0; 32], &ciphertext), Err(BlobError::OtherBytes));
             assert_eq!(open_blob(&key, &hash, &ciphertext[1..]), Err(BlobError::OtherBytes));
         }
@@ -506,7 +503,8 @@ mod tests {
 
     #[test]
     fn debug_prints_no_key_of_a_blob() {
-        let welcome = Welcome::Blob { id: BlobId([1; 32]), key: [0xAB; 32].into(), chunks: 3, hash: [0; 32] };
+        let welcome =
+            Welcome::Blob { id: BlobId([1; 32]), key: Secret::from_bytes([0xAB; 32]), chunks: 3, hash: [0; 32] };
         assert_eq!(format!("{welcome:?}"), "Blob(3 chunks)");
         assert_eq!(decode::<Welcome>(&encode(&welcome)).unwrap(), welcome);
     }

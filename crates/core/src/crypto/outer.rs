@@ -18,7 +18,7 @@ use rand_core::{CryptoRng, RngCore};
 use stonechat_wire::limits::ENTRY_BYTES_MAX;
 use stonechat_wire::{ConversationId, EpochId};
 
-use crate::keys::Secret;
+use super::Secret;
 
 /// The longest MLS message that fits one entry: the largest Padmé length that leaves room for nonce and tag, less 4.
 pub const MLS_BYTES_MAX: usize = 63 * 16 * 1024 - LENGTH_BYTES;
@@ -46,10 +46,10 @@ pub enum OuterError {
     Unreadable,
 }
 
-/// Key of one epoch's outer encryption. 32 bytes, see [`crate::keys::LABEL_OUTER`].
+/// Key of one epoch's outer encryption. 32 bytes, see [`super::keys::LABEL_OUTER`].
 #[derive(PartialEq, Eq, Encode, Decode)]
 #[cbor(transparent)]
-pub struct OuterKey(#[cbor(n(0), with = "crate::keys::danger_stored")] Secret<32>);
+pub struct OuterKey(#[n(0)] Secret);
 
 impl fmt::Debug for OuterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,12 +59,12 @@ impl fmt::Debug for OuterKey {
 
 impl OuterKey {
     /// Wraps the exporter's output.
-    pub const fn from_secret(secret: Secret<32>) -> Self {
+    pub const fn from_secret(secret: Secret) -> Self {
         Self(secret)
     }
 
     /// The secret.
-    pub const fn danger_secret(&self) -> &Secret<32> {
+    pub const fn danger_secret(&self) -> &Secret {
         &self.0
     }
 
@@ -114,7 +114,7 @@ fn place(conversation: &ConversationId, epoch: &EpochId, kind: OuterKind) -> Vec
 
 /// `nonce || XChaCha20-Poly1305(padded content)`.
 pub(crate) fn seal_padded(
-    key: &Secret<32>,
+    key: &Secret,
     rng: &mut (impl RngCore + CryptoRng + ?Sized),
     aad: &[u8],
     content: &[u8],
@@ -134,7 +134,7 @@ pub(crate) fn seal_padded(
 }
 
 /// The content that [`seal_padded`] sealed, or `None` whatever is wrong.
-pub(crate) fn open_padded(key: &Secret<32>, aad: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn open_padded(key: &Secret, aad: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
     let (nonce, rest) = sealed.split_at_checked(NONCE_BYTES)?;
     let (body, tag) = rest.split_at_checked(rest.len().checked_sub(TAG_BYTES)?)?;
     let mut body = body.to_vec();

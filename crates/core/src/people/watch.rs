@@ -12,13 +12,13 @@ use stonechat_wire::{
     ProvenAccount, Request, Signer, Timestamp, decode_canonical,
 };
 
-use crate::account::{Learned, learn};
 use crate::api::{AlarmKind, CommandError, CommandId, Event, Link, Outcome};
-use crate::directory::{Belief, Finding, Source, contradiction, handle_moved, look_up};
-use crate::records::{Intent, POLICY, Phase, Read, WATCH, WatchRecord, Write, info_key};
-use crate::session::Pending;
+use crate::links::Pending;
+use crate::people::accounts::{Learned, learn};
+use crate::people::directory::{Belief, Finding, Source, contradiction, handle_moved, look_up};
 use crate::step::Ctx;
-use crate::vault::{Table, VaultError, VaultRead};
+use crate::store::records::{Intent, POLICY, Phase, Read, WATCH, WatchRecord, Write, info_key};
+use crate::store::vault::{Table, VaultError, VaultRead};
 use crate::{Core, CoreError};
 
 /// The entry that adds a device to this vault's account: what a linked device and the one that links it sign together.
@@ -35,7 +35,7 @@ pub fn add_device_entry(
     let me = Read::me(&vault)?.ok_or_else(|| missing("nobody is signed up here"))?;
     let log = vault.contact(&me.account)?.ok_or_else(|| missing("the own account log is missing"))?.log;
     let previous = log.0.last().ok_or_else(|| missing("the own account log is empty"))?.hash();
-    let signing = crate::keys::DeviceSecrets::from_seeds(*me.signature_seed, *me.inbox_seed).signing_key();
+    let signing = me.secrets().signing_key();
     let added = Signer::Device(device.id);
     let body = LogBody::AddDevice { previous, device, at: now };
     Ok((me.account, LogEntry::sign(&body, &[(Signer::Device(me.device), &signing), (added, new)])))
@@ -307,7 +307,7 @@ impl Core {
         let account = me.account();
         let signing = me.signing.clone();
         let by = Signer::Device(me.record.device);
-        let Some(state) = crate::account::known(ctx, &account)? else {
+        let Some(state) = crate::people::accounts::known(ctx, &account)? else {
             return Err(CoreError::Bug("the own account log is missing".into()));
         };
         if state.device(&device).is_none() {
@@ -354,11 +354,11 @@ impl Core {
     /// Somebody's log no longer has some devices: they are to be removed from every conversation.
     pub(crate) fn remove_revoked(&mut self, ctx: &mut Ctx<'_>) -> Result<(), CoreError> {
         for account in std::mem::take(&mut ctx.revoked) {
-            let Some(state) = crate::account::known(ctx, &account)? else { continue };
+            let Some(state) = crate::people::accounts::known(ctx, &account)? else { continue };
             let own = self.identity.as_ref().is_some_and(|me| me.account() == account);
             for id in ctx.txn.conversation_ids()? {
                 let (Some(mut head), Some(mut info)) = (ctx.txn.head(&id)?, ctx.txn.info(&id)?) else { continue };
-                let gone = |leaf: &&crate::records::LeafRecord| {
+                let gone = |leaf: &&crate::store::records::LeafRecord| {
                     leaf.account == account && state.device(&leaf.device).is_none()
                 };
                 let intents: Vec<_> = info

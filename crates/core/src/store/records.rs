@@ -8,11 +8,11 @@ use stonechat_wire::{
     AccountId, AccountLog, BlobId, Bytes, ConversationId, DeviceId, EpochCaps, EpochId, Handle, LogEntry,
     ProvenAccount, Seq, Timestamp, TreeHash, decode, encode,
 };
-use zeroize::Zeroizing;
 
 use crate::api::{Doubt, Status};
 use crate::content::MessageId;
-use crate::vault::{Order, Row, Table, Txn, VaultError, VaultRead, prefix_end};
+use crate::crypto::Secret;
+use crate::store::vault::{Order, Row, Table, Txn, VaultError, VaultRead, prefix_end};
 
 /// This account and device. Under `"me"` in [`Table::Meta`].
 #[derive(Encode, Decode)]
@@ -25,14 +25,14 @@ pub(crate) struct MeRecord {
     #[n(2)]
     pub device: DeviceId,
     /// Seed of the device's Ed25519 key.
-    #[cbor(n(3), with = "secret32")]
-    pub signature_seed: Zeroizing<[u8; 32]>,
+    #[n(3)]
+    pub signature_seed: Secret,
     /// Seed of the inbox's X-Wing key.
-    #[cbor(n(4), with = "secret32")]
-    pub inbox_seed: Zeroizing<[u8; 32]>,
+    #[n(4)]
+    pub inbox_seed: Secret,
     /// What this account hands to its contacts so that they reach its inbox.
-    #[cbor(n(5), with = "secret32")]
-    pub contact: Zeroizing<[u8; 32]>,
+    #[n(5)]
+    pub contact: Secret,
     #[n(6)]
     pub genesis: LogEntry,
     #[n(7)]
@@ -114,8 +114,8 @@ pub(crate) struct ContactRecord {
     #[n(1)]
     pub accepted: bool,
     /// Opens the contact lane of their inbox.
-    #[cbor(n(2), with = "optional_secret32")]
-    pub contact: Option<Zeroizing<[u8; 32]>>,
+    #[n(2)]
+    pub contact: Option<Secret>,
     /// Why their lock is open, if it is.
     #[n(3)]
     pub doubt: Option<Doubt>,
@@ -199,7 +199,7 @@ pub(crate) struct Head {
     pub refused: Option<(Seq, EpochId)>,
     #[n(6)]
     pub unread: u64,
-    /// Running hash over the entries of this epoch, see [`crate::conversation`], and its last values.
+    /// Running hash over the entries of this epoch, see [`crate::log::follow`], and its last values.
     #[n(7)]
     pub view: Vec<ViewPoint>,
     /// Number of the next outbox row.
@@ -268,7 +268,7 @@ pub(crate) struct Info {
     /// The other person, in direct messages.
     #[n(0)]
     pub peer: Option<AccountId>,
-    /// A [`crate::policy::GroupState`], encoded.
+    /// A [`crate::log::policy::GroupState`], encoded.
     #[cbor(n(1), with = "minicbor::bytes")]
     pub state: Vec<u8>,
     /// The leaves of the tree.
@@ -353,9 +353,9 @@ pub(crate) struct PendingCommit {
     pub blob: Vec<u8>,
     #[n(2)]
     pub next: EpochCaps,
-    /// A [`crate::commit::WelcomePackage`], encoded, for those who are added.
+    /// A [`crate::log::commit::WelcomePackage`], encoded, for those who are added.
     #[n(3)]
-    pub welcome: Option<Bytes<{ crate::commit::WELCOME_BYTES_MAX }>>,
+    pub welcome: Option<Bytes<{ crate::limits::WELCOME_BYTES_MAX }>>,
     #[n(4)]
     pub added: Vec<(AccountId, DeviceId)>,
     /// How many intents, from the front, it settles.
@@ -441,12 +441,7 @@ pub(crate) enum WelcomeRecord {
     Inline(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
     /// In a blob of so many chunks.
     #[n(1)]
-    Blob(
-        #[n(0)] BlobId,
-        #[cbor(n(1), with = "secret32")] Zeroizing<[u8; 32]>,
-        #[n(2)] u32,
-        #[cbor(n(3), with = "stonechat_wire::codec::fixed")] [u8; 32],
-    ),
+    Blob(#[n(0)] BlobId, #[n(1)] Secret, #[n(2)] u32, #[cbor(n(3), with = "stonechat_wire::codec::fixed")] [u8; 32]),
 }
 
 /// A letter on its way to a device's inbox. Under a random id in [`Table::Envelope`].
@@ -472,63 +467,13 @@ pub(crate) struct EnvelopeRecord {
 #[derive(Encode, Decode, Clone)]
 #[cbor(map)]
 pub(crate) struct BlobRecord {
-    #[cbor(n(0), with = "secret32")]
-    pub write: Zeroizing<[u8; 32]>,
+    #[n(0)]
+    pub write: Secret,
     #[n(1)]
     pub chunks: u32,
     /// Chunks that the server has.
     #[n(2)]
     pub sent: u32,
-}
-
-/// `#[cbor(with)]` for a secret of 32 bytes that is wiped on drop.
-pub(crate) mod secret32 {
-    use minicbor::decode::Error as DecodeFailure;
-    use minicbor::encode::{Error as EncodeFailure, Write};
-    use minicbor::{Decoder, Encoder};
-    use zeroize::Zeroizing;
-
-    pub(crate) fn encode<C, W: Write>(
-        secret: &Zeroizing<[u8; 32]>,
-        e: &mut Encoder<W>,
-        ctx: &mut C,
-    ) -> Result<(), EncodeFailure<W::Error>> {
-        stonechat_wire::codec::fixed::encode(secret, e, ctx)
-    }
-
-    pub(crate) fn decode<C>(d: &mut Decoder<'_>, ctx: &mut C) -> Result<Zeroizing<[u8; 32]>, DecodeFailure> {
-        stonechat_wire::codec::fixed::decode(d, ctx).map(Zeroizing::new)
-    }
-}
-
-/// `#[cbor(with)]` for a secret of 32 bytes that is wiped on drop, or null.
-pub(crate) mod optional_secret32 {
-    use minicbor::data::Type;
-    use minicbor::decode::Error as DecodeFailure;
-    use minicbor::encode::{Error as EncodeFailure, Write};
-    use minicbor::{Decoder, Encoder};
-    use zeroize::Zeroizing;
-
-    use super::secret32;
-
-    pub(crate) fn encode<C, W: Write>(
-        secret: &Option<Zeroizing<[u8; 32]>>,
-        e: &mut Encoder<W>,
-        ctx: &mut C,
-    ) -> Result<(), EncodeFailure<W::Error>> {
-        match secret {
-            None => e.null()?.ok(),
-            Some(secret) => secret32::encode(secret, e, ctx),
-        }
-    }
-
-    pub(crate) fn decode<C>(d: &mut Decoder<'_>, ctx: &mut C) -> Result<Option<Zeroizing<[u8; 32]>>, DecodeFailure> {
-        if d.datatype()? == Type::Null {
-            d.null()?;
-            return Ok(None);
-        }
-        secret32::decode(d, ctx).map(Some)
-    }
 }
 
 /// `#[cbor(with)]` for 32 bytes or null.
@@ -773,7 +718,7 @@ pub(crate) fn chunk_key(id: &BlobId, chunk: u32) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vault::MemoryVault;
+    use crate::store::vault::MemoryVault;
 
     fn stored(bytes: &[u8]) -> Result<Option<ViewPoint>, VaultError> {
         let vault = MemoryVault::default();

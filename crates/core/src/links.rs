@@ -14,13 +14,14 @@ use stonechat_wire::{
     List, LogEntry, Push, Reply, Request, Seq, ServerFrame, Timestamp, Token,
 };
 
-use crate::api::{CommandError, CommandId, Effect, Event, Link, Outcome};
+use crate::api::{Command, CommandError, CommandId, Effect, Event, Link, Outcome};
+use crate::crypto::tokens;
 use crate::limits::{KEY_PACKAGE_POOL, REPLY_TIMEOUT_MS, TOKEN_POOL};
 use crate::mls::{self, Mls};
-use crate::records::{ME, Read, Write};
 use crate::step::Ctx;
-use crate::vault::{Table, VaultError};
-use crate::{Core, CoreError, tokens};
+use crate::store::records::{ME, Read, Write};
+use crate::store::vault::{Table, VaultError};
+use crate::{Core, CoreError};
 
 /// How long key packages are valid, in seconds: as long as a conversation that nobody touches. A device that is away for
 /// less can be added to conversations all the time.
@@ -53,6 +54,13 @@ pub(crate) enum Pending {
     ReadBlob { conversation: ConversationId, chunk: u32 },
 }
 
+/// A command that waits for handles to be looked up. It is in memory only: nothing happened yet.
+#[derive(Clone)]
+pub(crate) struct Waiting {
+    pub id: CommandId,
+    pub command: Command,
+}
+
 /// One connection.
 #[derive(Default)]
 pub(crate) struct LinkState {
@@ -82,7 +90,7 @@ pub(crate) struct Session {
     /// Envelopes that the server announced at log-in and has not pushed.
     pub envelopes_expected: u32,
     /// Handles that are being looked up, and for which commands.
-    pub look_ups: Vec<(Handle, crate::command::Waiting)>,
+    pub look_ups: Vec<(Handle, Waiting)>,
     /// Handles whose look-up is repeated: when, and how often it was.
     pub look_up_again: BTreeMap<Handle, (Timestamp, u32)>,
     /// Accounts whose log is longer by their own word, how often each was asked for, and when again.
@@ -202,7 +210,7 @@ impl Core {
                 live.connection_lost();
             }
             for (_, waiting) in std::mem::take(&mut self.session.look_ups) {
-                ctx.finish(waiting.command(), Err(CommandError::Offline));
+                ctx.finish(waiting.id, Err(CommandError::Offline));
             }
         } else if let Some(command) = self.session.registering.take() {
             ctx.finish(command, Err(CommandError::Offline));
@@ -505,7 +513,7 @@ impl Core {
     pub(crate) fn token(&mut self, ctx: &mut Ctx<'_>) -> Result<Option<Token>, CoreError> {
         let Some((key, bytes)) = ctx.txn.prefixed(Table::Token, &[], 1)?.pop() else { return Ok(None) };
         ctx.txn.delete(Table::Token, key);
-        Ok(Some(crate::records::parse(&bytes)?))
+        Ok(Some(crate::store::records::parse(&bytes)?))
     }
 
     pub(crate) fn acknowledge_inbox(&mut self, ctx: &mut Ctx<'_>, lane: Lane, upto: Seq) {

@@ -7,10 +7,10 @@ use stonechat_wire::{AccountId, ConversationId, Handle};
 use crate::api::{ContactRequest, Conversation, Me, Member, Message, Role};
 use crate::content::{Body, MessageId};
 use crate::limits::REQUESTS_MAX;
-use crate::policy::{self, GroupState};
-use crate::records::{Head, Info, MessageRecord, Phase, Read, RequestRecord, index_key, thread};
-use crate::trust;
-use crate::vault::{Order, Table, VaultError, VaultRead, prefix_end};
+use crate::log::policy::{self, GroupState};
+use crate::store::records::{Head, Info, MessageRecord, Phase, Read, RequestRecord, index_key, thread};
+use crate::store::vault::{Order, Table, VaultError, VaultRead, prefix_end};
+use crate::view::trust;
 
 /// This account, once there is one.
 ///
@@ -123,7 +123,7 @@ pub fn messages(
     let rows = vault.rows(Table::Message, &thread, &end, Order::Descending, limit)?;
     let mut messages = Vec::with_capacity(rows.len());
     for (_, value) in rows.into_iter().rev() {
-        messages.extend(message(&vault, &crate::records::parse(&value)?)?);
+        messages.extend(message(&vault, &crate::store::records::parse(&value)?)?);
     }
     Ok(messages)
 }
@@ -135,7 +135,7 @@ pub fn messages(
 pub fn requests(vault: &dyn VaultRead) -> Result<Vec<ContactRequest>, VaultError> {
     let mut requests = Vec::new();
     for (key, value) in vault.prefixed(Table::Request, &[], REQUESTS_MAX)? {
-        let request: RequestRecord = crate::records::parse(&value)?;
+        let request: RequestRecord = crate::store::records::parse(&value)?;
         let (Ok(id), Some(handle)) = (key.try_into(), handle_of(&vault, &request.from)?) else { continue };
         // Shown once the directory proved that the handle is theirs: anybody can claim one in a letter.
         let started_over = vault.moved(&handle)? == Some(request.from);

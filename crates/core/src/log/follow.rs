@@ -18,18 +18,18 @@ use stonechat_wire::{
 
 use crate::api::{Event, Link, Status};
 use crate::content::{Body, Content, LogView, MessageId};
-use crate::keys::EpochSecrets;
+use crate::crypto::keys::EpochSecrets;
+use crate::crypto::outer::OuterKind;
 use crate::limits::{DELIVERED_MAX, IN_FLIGHT_MAX};
+use crate::links::{Pending, mls_bug};
+use crate::log::policy::GroupState;
 use crate::mls::{Group, Mls, ReceiveError, Received, StagedCommit};
-use crate::outer::OuterKind;
-use crate::policy::GroupState;
-use crate::records::{
+use crate::step::Ctx;
+use crate::store::records::{
     CHECKS, Head, Info, Intent, LeafRecord, MessageRecord, OutRecord, PendingCommit, Phase, Read, Sealed, ViewPoint,
     Write, commit_key, index_key, info_key, message_key, out_key, parse, seq_of, thread,
 };
-use crate::session::{Pending, mls_bug};
-use crate::step::Ctx;
-use crate::vault::{Order, Table};
+use crate::store::vault::{Order, Table};
 use crate::{Core, CoreError};
 
 /// Values of the running hash that are kept to compare with others'.
@@ -160,7 +160,7 @@ impl Core {
         &mut self,
         ctx: &mut Ctx<'_>,
         id: ConversationId,
-        work: impl FnOnce(&mut Group, &Mls<'_, '_>, &crate::account::Identity) -> Result<T, CoreError>,
+        work: impl FnOnce(&mut Group, &Mls<'_, '_>, &crate::people::accounts::Identity) -> Result<T, CoreError>,
     ) -> Result<T, CoreError> {
         let me = self.identity.as_ref().ok_or_else(|| CoreError::Bug("a conversation without an account".into()))?;
         let live = self.live.entry(id).or_default();
@@ -293,7 +293,7 @@ impl Core {
         if let Some(peer) = info.peer
             && ctx.txn.direct(&peer)? == Some(id)
         {
-            ctx.txn.delete(Table::Meta, crate::records::direct_key(&peer));
+            ctx.txn.delete(Table::Meta, crate::store::records::direct_key(&peer));
         }
         info.notice = Some(why);
         info.intents.clear();
@@ -629,7 +629,7 @@ impl Core {
         let key = message_key(&thread, time, seq, &record.id);
         ctx.txn.save(Table::Message, &key, record);
         ctx.txn.put(Table::MessageIndex, index, key);
-        if let Some(message) = crate::query::message(&ctx.txn, record)? {
+        if let Some(message) = crate::view::conversations::message(&ctx.txn, record)? {
             ctx.event(Event::Message(message));
         }
         Ok(true)
@@ -680,7 +680,7 @@ impl Core {
                 if seq <= upto && record.status == Status::Sent && !unconfirmed.contains(&record.id) {
                     record.status = Status::Delivered;
                     ctx.txn.save(Table::Message, &key, &record);
-                    if let Some(message) = crate::query::message(&ctx.txn, &record)? {
+                    if let Some(message) = crate::view::conversations::message(&ctx.txn, &record)? {
                         ctx.event(Event::Message(message));
                     }
                 }
@@ -893,7 +893,7 @@ impl Core {
         ctx.txn.delete(Table::Message, old_key);
         ctx.txn.save(Table::Message, &key, &record);
         ctx.txn.put(Table::MessageIndex, index, key);
-        if let Some(message) = crate::query::message(&ctx.txn, &record)? {
+        if let Some(message) = crate::view::conversations::message(&ctx.txn, &record)? {
             ctx.event(Event::Message(message));
         }
         Ok(())
@@ -1033,7 +1033,7 @@ impl Core {
     fn removed(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, head: &mut Head) -> Result<(), CoreError> {
         head.phase = Phase::Gone;
         let mut info = ctx.txn.info(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its info".into()))?;
-        let me = self.identity.as_ref().map(crate::account::Identity::leaf);
+        let me = self.identity.as_ref().map(crate::people::accounts::Identity::leaf);
         info.leaves.retain(|leaf| me.as_ref().is_none_or(|me| me.account != leaf.account || me.device != leaf.device));
         let left = info.intents.contains(&Intent::Leave);
         info.intents.clear();
@@ -1063,7 +1063,7 @@ impl Core {
         base_ms: u64,
     ) -> Result<(), CoreError> {
         let info = ctx.txn.info(&id)?.ok_or_else(|| CoreError::Bug("a conversation without its info".into()))?;
-        let me = self.identity.as_ref().map(crate::account::Identity::account);
+        let me = self.identity.as_ref().map(crate::people::accounts::Identity::account);
         let rank = info.leaves.iter().position(|leaf| Some(leaf.account) == me).unwrap_or(0) as u64;
         let wait = base_ms / 4 + rank.min(32) * base_ms / 2 + ctx.jitter_ms(base_ms);
         head.commit_due = true;

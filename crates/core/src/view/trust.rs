@@ -6,9 +6,9 @@ use stonechat_directory::{SafetyNumber, ScannedCode, safety};
 use stonechat_wire::{AccountId, AccountState, ConversationId, Handle, LogBody, decode_canonical};
 
 use crate::api::{Alarm, AlarmId, Check, CheckKind, CommandError, Lock, Outcome, OwnDevice, Safety, Why};
-use crate::records::{ALARMS, AlarmRecord, Info, NEWEST, POLICY, Read, Write};
 use crate::step::Ctx;
-use crate::vault::{Table, VaultError, VaultRead};
+use crate::store::records::{ALARMS, AlarmRecord, Info, NEWEST, POLICY, Read, Write};
+use crate::store::vault::{Table, VaultError, VaultRead};
 use crate::{Core, CoreError};
 
 /// Why the lock of a conversation is closed or open: everything that was checked.
@@ -91,7 +91,7 @@ fn records<R: Read + ?Sized>(reader: &R) -> Result<Vec<(AlarmId, AlarmRecord)>, 
     let read = |(key, value): (Vec<u8>, Vec<u8>)| {
         let id = key[ALARMS.len()..].try_into().map(AlarmId);
         let id = id.map_err(|_| VaultError { detail: "an alarm without its id".into() })?;
-        Ok((id, crate::records::parse(&value)?))
+        Ok((id, crate::store::records::parse(&value)?))
     };
     rows.into_iter().map(read).collect()
 }
@@ -112,7 +112,7 @@ pub(crate) fn checks<R: Read + ?Sized>(reader: &R, info: &Info) -> Result<Vec<Ch
     let origin = policy.as_ref().map_or_else(String::new, |policy| policy.origin().to_owned());
     check(policy.is_some(), CheckKind::Pinned { origin, threshold, witnesses: witnesses as u32 });
     let forked = reader.pending_heads()?.iter().any(|head| head.failed);
-    let newest: Option<crate::records::HeadRecord> = reader.record(Table::Meta, NEWEST)?;
+    let newest: Option<crate::store::records::HeadRecord> = reader.record(Table::Meta, NEWEST)?;
     check(!forked, CheckKind::OneLog { records: newest.map_or(0, |head| head.size) });
     for (_, alarm) in records(reader)? {
         if !alarm.dismissed && alarm.about.is_none_or(|about| accounts.contains(&about)) {

@@ -14,21 +14,21 @@ use stonechat_wire::{
     ProvenAccount, Request, Seq, decode, encode,
 };
 
-use crate::account::known;
 use crate::api::{Event, Link, Role};
 use crate::content::{Body, MessageId};
-use crate::keys::EpochSecrets;
-use crate::limits::{ADD_BYTES_PER_COMMIT_MAX, ADDS_PER_COMMIT_MAX};
+use crate::crypto::keys::EpochSecrets;
+use crate::crypto::outer::OuterKind;
+use crate::limits::{ADD_BYTES_PER_COMMIT_MAX, ADDS_PER_COMMIT_MAX, WELCOME_BYTES_MAX};
+use crate::links::{Pending, mls_bug};
+use crate::log::policy::{self, GroupState, NewLeaf, PolicyLeaf, Proposed};
 use crate::mls::{self, Changes, CommitPlan, LeafIdentity};
-use crate::outer::OuterKind;
-use crate::policy::{self, GroupState, NewLeaf, PolicyLeaf, Proposed};
-use crate::records::{
+use crate::people::accounts::known;
+use crate::step::Ctx;
+use crate::store::records::{
     Head, Info, Intent, KeyPackageRecord, OutRecord, PendingCommit, Phase, Read, Sealed, Write, commit_key, info_key,
     out_key, proof_key,
 };
-use crate::session::{Pending, mls_bug};
-use crate::step::Ctx;
-use crate::vault::Table;
+use crate::store::vault::Table;
 use crate::{Core, CoreError};
 
 /// What a commit carries for those who judge it, in MLS's authenticated data: the account logs of everybody it adds with what
@@ -676,8 +676,6 @@ impl Core {
     }
 }
 
-/// The largest welcome: with its padding it fits a blob of 16 MiB.
-pub(crate) const WELCOME_BYTES_MAX: usize = 14 * 1024 * 1024;
 /// A device hands out its contact capability with one of its first messages.
 const FIRST_OUT: u64 = 8;
 
@@ -758,7 +756,7 @@ impl Draft {
 
     fn evidence(&self, ctx: &Ctx<'_>) -> Result<Evidence, CoreError> {
         let accounts: BTreeSet<_> = self.added.iter().map(|(account, _)| *account).collect();
-        let accounts = crate::directory::proofs(ctx, accounts)?
+        let accounts = crate::people::directory::proofs(ctx, accounts)?
             .ok_or_else(|| CoreError::Bug("adding somebody without a proof".into()))?;
         Ok(Evidence { accounts })
     }

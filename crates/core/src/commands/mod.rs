@@ -2,38 +2,21 @@
 
 use stonechat_wire::{AccountId, ConversationId, ErrorCode, Failure, Handle, Request, Seq};
 
-use crate::account::{accept, known, remember_handle};
 use crate::api::{Command, CommandError, CommandId, Doubt, Event, Link, Outcome, Role, Target};
-use crate::commit::role_of;
 use crate::content::Body;
 use crate::limits::{GROUP_MEMBERS_MAX, GROUP_NAME_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::links::{Pending, Waiting, mls_bug};
+use crate::log::commit::role_of;
+use crate::log::policy::GroupState;
 use crate::mls::{Group, Mls};
-use crate::policy::GroupState;
-use crate::records::{CHECKS, Head, Info, Intent, Phase, Read, Write, info_key, moved_key};
-use crate::session::{Pending, mls_bug};
+use crate::people::accounts::{accept, known, remember_handle};
 use crate::step::Ctx;
-use crate::vault::Table;
+use crate::store::records::{CHECKS, Head, Info, Intent, Phase, Read, Write, info_key, moved_key};
+use crate::store::vault::Table;
 use crate::{Core, CoreError};
 
 /// Claims that are looked up at one time.
 const CHECKS_AT_ONCE: usize = 16;
-
-/// A command that waits for handles to be looked up. It is in memory only: nothing happened yet.
-#[derive(Clone)]
-pub(crate) struct Waiting {
-    id: CommandId,
-    command: Command,
-}
-
-impl Waiting {
-    pub(crate) fn command(&self) -> CommandId {
-        self.id
-    }
-
-    pub(crate) fn into_parts(self) -> (CommandId, Command) {
-        (self.id, self.command)
-    }
-}
 
 impl Core {
     pub(crate) fn command(&mut self, ctx: &mut Ctx<'_>, id: CommandId, command: Command) -> Result<(), CoreError> {

@@ -9,9 +9,9 @@ use stonechat_wire::{AccountId, ConversationId, Handle};
 
 use crate::api::Message;
 use crate::content::{Body, MessageId};
-use crate::query::{handle_of, message_of};
-use crate::records::{MessageRecord, Read, index_key, moment_of, parse, thread};
-use crate::vault::{Order, Row, Table, VaultError, VaultRead, prefix_end};
+use crate::store::records::{MessageRecord, Read, index_key, moment_of, parse, thread};
+use crate::store::vault::{Order, Row, Table, VaultError, VaultRead, prefix_end};
+use crate::view::conversations::{handle_of, message_of};
 
 /// Names a message: its sender chose the id.
 pub type MessageName = (AccountId, MessageId);

@@ -13,10 +13,11 @@ use zeroize::Zeroizing;
 use crate::CoreError;
 use crate::api::{Doubt, Me};
 use crate::content::Notice;
-use crate::keys::{self, DeviceSecrets};
-use crate::records::{ContactRecord, ME, MeRecord, POLICY, Read, Write, check_key, handle_key};
+use crate::crypto::Secret;
+use crate::crypto::keys::{self, DeviceSecrets};
 use crate::step::Ctx;
-use crate::vault::{Change, Table, Txn, VaultError, VaultRead};
+use crate::store::records::{ContactRecord, ME, MeRecord, POLICY, Read, Write, check_key, handle_key};
+use crate::store::vault::{Change, Table, Txn, VaultError, VaultRead};
 
 /// A new account, not yet known to any server.
 pub struct SignUp {
@@ -63,16 +64,12 @@ pub fn sign_up(
     if let Some(old) = vault.me()?.filter(|me| me.registered) {
         return Err(SignUpError::AlreadySignedUp(old.handle));
     }
-    let mut secret = || {
-        let mut bytes = Zeroizing::new([0_u8; 32]);
-        rng.fill_bytes(&mut *bytes);
-        bytes
-    };
+    let mut secret = || Secret::random(rng);
     let (signature_seed, inbox_seed, contact, entropy) = (secret(), secret(), secret(), secret());
     let mut device = DeviceId([0; 16]);
     rng.fill_bytes(&mut device.0);
-    let recovery = keys::recovery_signing_key(&entropy);
-    let secrets = DeviceSecrets::from_seeds(*signature_seed, *inbox_seed);
+    let recovery = keys::recovery_signing_key(entropy.danger_bytes());
+    let secrets = DeviceSecrets::from_seeds(*signature_seed.danger_bytes(), *inbox_seed.danger_bytes());
     let signing = secrets.signing_key();
     let body = LogBody::Genesis {
         handle: handle.clone(),
@@ -90,10 +87,19 @@ pub fn sign_up(
     // One place knows everybody's log, one's own included.
     txn.save(Table::Account, &account.0, &ContactRecord { accepted: true, ..ContactRecord::new(log) });
     txn.put(Table::Meta, handle_key(&record.handle), account.0);
-    Ok(SignUp { changes: txn.into_changes(), recovery_phrase: keys::recovery_phrase(&entropy), me: record.public() })
+    Ok(SignUp {
+        changes: txn.into_changes(),
+        recovery_phrase: keys::recovery_phrase(entropy.danger_bytes()),
+        me: record.public(),
+    })
 }
 
 impl MeRecord {
+    /// The seeds of this device, as what is derived from them.
+    pub(crate) fn secrets(&self) -> DeviceSecrets {
+        DeviceSecrets::from_seeds(*self.signature_seed.danger_bytes(), *self.inbox_seed.danger_bytes())
+    }
+
     pub(crate) fn public(&self) -> Me {
         Me {
             account: self.account,
@@ -120,9 +126,9 @@ impl Identity {
         let log = AccountLog(List::new(vec![record.genesis.clone()]).expect("one entry"));
         AccountState::verify(&log, Some(record.account))
             .map_err(|e| VaultError { detail: format!("this account's own log does not verify: {e}") })?;
-        let secrets = DeviceSecrets::from_seeds(*record.signature_seed, *record.inbox_seed);
+        let secrets = record.secrets();
         let signing = secrets.signing_key();
-        let signer = crate::mls::Signer::from_seed(&record.signature_seed);
+        let signer = crate::mls::Signer::from_seed(record.signature_seed.danger_bytes());
         Ok(Some(Self { record, secrets, signer, signing, log }))
     }
 
@@ -136,7 +142,7 @@ impl Identity {
 
     /// What opens the contact lane of this account's inbox.
     pub(crate) fn contact_capability(&self) -> Capability {
-        Capability::from_bytes(*self.record.contact)
+        Capability::from_bytes(*self.record.contact.danger_bytes())
     }
 }
 
@@ -188,10 +194,10 @@ pub(crate) fn learn(ctx: &mut Ctx<'_>, log: &AccountLog, expected: Option<Accoun
 fn devices_changed(ctx: &mut Ctx<'_>, before: &AccountState, after: &AccountState) -> Result<(), CoreError> {
     let (id, handle) = (after.id(), after.handle());
     for _ in after.devices().iter().filter(|device| before.device(&device.id).is_none()) {
-        crate::directory::notice(ctx, &id, &Notice::DeviceAdded(handle.clone()))?;
+        crate::people::directory::notice(ctx, &id, &Notice::DeviceAdded(handle.clone()))?;
     }
     for _ in before.devices().iter().filter(|device| after.device(&device.id).is_none()) {
-        crate::directory::notice(ctx, &id, &Notice::DeviceRevoked(handle.clone()))?;
+        crate::people::directory::notice(ctx, &id, &Notice::DeviceRevoked(handle.clone()))?;
         ctx.revoked.insert(id);
     }
     Ok(())

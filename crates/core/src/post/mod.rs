@@ -10,29 +10,31 @@ use stonechat_wire::{
     AccountId, Admission, BlobId, Bytes, Capability, ConversationId, DeviceId, Envelope, EpochId, ErrorCode, Failure,
     Lane, List, Request, Seq, Timestamp, decode,
 };
-use zeroize::Zeroizing;
 
-use crate::account::{accept, known};
 use crate::api::{Event, Link, Outcome};
-use crate::commit::{WELCOME_BYTES_MAX, WelcomePackage};
-use crate::directory::{Belief, Source};
-use crate::envelope::{self, Letter, LetterBody, UnverifiedLetter, Welcome};
-use crate::limits::{REQUESTS_MAX, SEEN_MAX};
+use crate::crypto::Secret;
+use crate::crypto::letter::{
+    INLINE_WELCOME_BYTES_MAX, Letter, LetterBody, UnverifiedLetter, Welcome, open_blob, seal, seal_blob,
+};
+use crate::limits::{REQUESTS_MAX, SEEN_MAX, WELCOME_BYTES_MAX};
+use crate::links::{Pending, mls_bug};
+use crate::log::commit::WelcomePackage;
+use crate::log::policy::GroupState;
 use crate::mls::{self, Group, LeafIdentity, Mls};
-use crate::policy::GroupState;
-use crate::records::{
+use crate::people::accounts::{accept, known};
+use crate::people::directory::{Belief, Source};
+use crate::step::Ctx;
+use crate::store::records::{
     BlobRecord, EnvelopeRecord, Head, Info, Intent, KeyPackageRecord, Phase, Read, RequestRecord, WelcomeRecord, Write,
     chunk_key, commit_key, direct_key, info_key, out_key, proof_key,
 };
-use crate::session::{Pending, mls_bug};
-use crate::step::Ctx;
-use crate::vault::Table;
+use crate::store::vault::Table;
 use crate::{Core, CoreError};
 
 /// A welcome is sent in the envelope if it has, with what the sender says of itself, at most so many bytes; a larger one in a
 /// blob.
 const INLINE_SENT_BYTES_MAX: usize = 32 * 1024;
-const _: () = assert!(INLINE_SENT_BYTES_MAX <= envelope::INLINE_WELCOME_BYTES_MAX, "what is sent is accepted");
+const _: () = assert!(INLINE_SENT_BYTES_MAX <= INLINE_WELCOME_BYTES_MAX, "what is sent is accepted");
 /// How many members are asked to help at once.
 const HELPERS_MAX: usize = 8;
 /// How long a device waits before it asks for help again, in seconds.
@@ -186,7 +188,7 @@ impl Core {
     ) -> Result<Vec<(ConversationId, RequestRecord)>, CoreError> {
         let mut requests = Vec::new();
         for (key, value) in ctx.txn.prefixed(Table::Request, &[], REQUESTS_MAX)? {
-            let request: RequestRecord = crate::records::parse(&value)?;
+            let request: RequestRecord = crate::store::records::parse(&value)?;
             if request.from == from
                 && let Ok(id) = key.try_into()
             {
@@ -199,7 +201,7 @@ impl Core {
     /// Joins what was accepted, fetching welcomes that are in blobs.
     pub(crate) fn drive_requests(&mut self, ctx: &mut Ctx<'_>) -> Result<(), CoreError> {
         for (key, value) in ctx.txn.prefixed(Table::Request, &[], REQUESTS_MAX)? {
-            let request: RequestRecord = crate::records::parse(&value)?;
+            let request: RequestRecord = crate::store::records::parse(&value)?;
             let Ok(id) = key.try_into().map(ConversationId) else { continue };
             if !request.accepted {
                 continue;
@@ -208,7 +210,7 @@ impl Core {
                 WelcomeRecord::Inline(bytes) => Some(bytes.clone()),
                 WelcomeRecord::Blob(blob, secret, chunks, hash) => match self.fetch(ctx, id, *blob, *chunks)? {
                     None => None,
-                    Some(ciphertext) => match envelope::open_blob(secret, hash, &ciphertext) {
+                    Some(ciphertext) => match open_blob(secret, hash, &ciphertext) {
                         Ok(package) => Some(package),
                         Err(error) => {
                             self.request_fails(ctx, id, *chunks, blob, &error.to_string());
@@ -367,7 +369,7 @@ impl Core {
             _ => return Ok(Err("it is not the kind of conversation that the letter said".into())),
         };
         let live = self.live.entry(id).or_default();
-        *live = crate::conversation::Live { group: Some(group), ..Default::default() };
+        *live = crate::log::follow::Live { group: Some(group), ..Default::default() };
         let mut head = Head::new(Phase::Live, request.epoch, request.epoch_id);
         if let Some(old) = old {
             head.unread = old.unread;
@@ -434,9 +436,9 @@ impl Core {
                 Bytes::new(package.to_vec()).map_err(|_| CoreError::Bug("an inline welcome over its bound".into()))?;
             (Welcome::Inline(bytes), None)
         } else {
-            let (key, ciphertext, hash) = envelope::seal_blob(ctx.rng, package);
-            let write: Zeroizing<[u8; 32]> = ctx.random().into();
-            let blob = BlobId::of(&Capability::from_bytes(*write));
+            let (key, ciphertext, hash) = seal_blob(ctx.rng, package);
+            let write = Secret::random(ctx.rng);
+            let blob = BlobId::of(&Capability::from_bytes(*write.danger_bytes()));
             let chunks = ciphertext.chunks(BLOB_CHUNK_BYTES_MAX);
             let count = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
             if count as usize > BLOB_CHUNKS_MAX {
@@ -480,7 +482,7 @@ impl Core {
             body,
             proof,
         };
-        let sealed = match envelope::seal(ctx.rng, account, keys, &letter, &me.signing) {
+        let sealed = match seal(ctx.rng, account, keys, &letter, &me.signing) {
             Ok(sealed) => sealed,
             // Nothing that trying again would change: an account log that has grown too long, or an inbox key that is none.
             Err(error) => {
@@ -501,7 +503,7 @@ impl Core {
             return Ok(());
         }
         for (key, value) in ctx.txn.prefixed(Table::Envelope, &[], ENVELOPES_IN_FLIGHT_MAX * 4)? {
-            let record: EnvelopeRecord = crate::records::parse(&value)?;
+            let record: EnvelopeRecord = crate::store::records::parse(&value)?;
             let Ok(key) = <[u8; 16]>::try_from(key) else { continue };
             if self.session.waits(Link::Anonymous, |p| matches!(p, Pending::PostEnvelope(k) if *k == key)) {
                 continue;
@@ -519,7 +521,7 @@ impl Core {
             let contact = ctx.txn.contact(&record.account)?.and_then(|contact| contact.contact);
             // A capability that was taken back is refused once; then a token pays.
             let admission = match contact.filter(|_| record.tries == 0) {
-                Some(capability) => Admission::Contact(Capability::from_bytes(*capability)),
+                Some(capability) => Admission::Contact(Capability::from_bytes(*capability.danger_bytes())),
                 None => match self.token(ctx)? {
                     Some(token) => Admission::Token(token),
                     None => continue,
@@ -538,7 +540,7 @@ impl Core {
             return Ok(());
         }
         for (_, value) in ctx.txn.prefixed(Table::Envelope, &[], usize::MAX)? {
-            if crate::records::parse::<EnvelopeRecord>(&value)?.tries == 0 {
+            if crate::store::records::parse::<EnvelopeRecord>(&value)?.tries == 0 {
                 return Ok(());
             }
         }
@@ -566,7 +568,7 @@ impl Core {
             .get(Table::Blob, &chunk_key(&blob, chunk))?
             .ok_or_else(|| CoreError::Bug("a chunk vanished".into()))?;
         let bytes = Bytes::new(bytes).map_err(|_| CoreError::Bug("a chunk over its bound".into()))?;
-        let write = Capability::from_bytes(*upload.write);
+        let write = Capability::from_bytes(*upload.write.danger_bytes());
         self.ask(
             ctx,
             Link::Anonymous,
@@ -592,7 +594,7 @@ impl Core {
     pub(crate) fn blob_refused(&mut self, ctx: &mut Ctx<'_>, blob: BlobId, failure: &Failure) -> Result<(), CoreError> {
         let wait = ctx.now.plus_secs(u64::from(failure.retry_after_secs.unwrap_or(2)));
         for (key, value) in ctx.txn.prefixed(Table::Envelope, &[], usize::MAX)? {
-            let mut record: EnvelopeRecord = crate::records::parse(&value)?;
+            let mut record: EnvelopeRecord = crate::store::records::parse(&value)?;
             if record.blob == Some(blob) {
                 record.not_before = wait;
                 ctx.txn.save(Table::Envelope, &key, &record);

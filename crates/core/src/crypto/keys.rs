@@ -11,7 +11,6 @@
 //! Nothing here reads or writes a store, and nothing here makes randomness: callers bring it.
 
 use std::convert::Infallible;
-use std::fmt;
 
 use bip39::{Language, Mnemonic};
 use ed25519_dalek::SigningKey;
@@ -23,10 +22,10 @@ use minicbor::{Decode, Encode};
 use rand_core::{CryptoRng, RngCore};
 use sha2::Sha256;
 use stonechat_wire::{Capability, DeviceId, DeviceKeys, EpochCaps};
-use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
-use crate::outer::OuterKey;
+use super::outer::OuterKey;
+pub use super::secret::Secret;
 
 /// HKDF-SHA-256 (RFC 5869), no salt, the phrase's entropy as input: seed of the recovery key.
 pub const LABEL_RECOVERY: &str = "stonechat v1 recovery";
@@ -39,78 +38,6 @@ pub const LABEL_OUTER: &str = "stonechat v1 outer";
 
 /// Words of a recovery phrase.
 pub const RECOVERY_WORDS: usize = 24;
-
-/// `N` secret bytes. Wiped on drop, compared in constant time, never printed.
-pub struct Secret<const N: usize>([u8; N]);
-
-impl<const N: usize> Secret<N> {
-    /// Wraps the secret bytes.
-    pub const fn from_bytes(bytes: [u8; N]) -> Self {
-        Self(bytes)
-    }
-
-    /// Fresh ones.
-    pub fn random(rng: &mut (impl RngCore + CryptoRng + ?Sized)) -> Self {
-        let mut secret = Self([0; N]);
-        rng.fill_bytes(&mut secret.0);
-        secret
-    }
-
-    /// The secret bytes.
-    pub const fn danger_bytes(&self) -> &[u8; N] {
-        &self.0
-    }
-}
-
-impl<const N: usize> Drop for Secret<N> {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
-
-impl<const N: usize> PartialEq for Secret<N> {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl<const N: usize> Eq for Secret<N> {}
-
-impl<const N: usize> fmt::Debug for Secret<N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
-
-/// `#[cbor(with = "crate::keys::danger_stored")]`: a [`Secret`] as a byte string, for records of the vault (which is
-/// encrypted) and for what is sealed before it leaves the device. A type without this attribute cannot hold one.
-pub mod danger_stored {
-    use minicbor::decode::Error as DecodeFailure;
-    use minicbor::encode::{Error as EncodeFailure, Write};
-    use minicbor::{Decoder, Encoder};
-
-    use super::Secret;
-
-    /// Writes the secret bytes.
-    ///
-    /// # Errors
-    /// When the writer fails.
-    pub fn encode<C, W: Write, const N: usize>(
-        secret: &Secret<N>,
-        e: &mut Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), EncodeFailure<W::Error>> {
-        e.bytes(secret.danger_bytes())?.ok()
-    }
-
-    /// Reads exactly `N` bytes.
-    ///
-    /// # Errors
-    /// When the next value is not a byte string of `N` bytes.
-    pub fn decode<C, const N: usize>(d: &mut Decoder<'_>, ctx: &mut C) -> Result<Secret<N>, DecodeFailure> {
-        stonechat_wire::codec::fixed::decode(d, ctx).map(Secret::from_bytes)
-    }
-}
 
 /// Why words are not a recovery phrase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -178,11 +105,11 @@ pub fn recovery_signing_key(entropy: &[u8; 32]) -> SigningKey {
 #[cbor(map)]
 pub struct DeviceSecrets {
     /// Ed25519 seed (RFC 8032).
-    #[cbor(n(0), with = "crate::keys::danger_stored")]
-    pub signature: Secret<32>,
+    #[n(0)]
+    pub signature: Secret,
     /// Input to X-Wing's `DeriveKeyPair` (draft-ietf-hpke-pq).
-    #[cbor(n(1), with = "crate::keys::danger_stored")]
-    pub inbox: Secret<32>,
+    #[n(1)]
+    pub inbox: Secret,
 }
 
 impl DeviceSecrets {
@@ -204,7 +131,7 @@ impl DeviceSecrets {
 }
 
 /// The X-Wing key pair behind an inbox seed.
-pub(crate) fn inbox_key_pair(seed: &Secret<32>) -> (<XWing as Kem>::PrivateKey, <XWing as Kem>::PublicKey) {
+pub(crate) fn inbox_key_pair(seed: &Secret) -> (<XWing as Kem>::PrivateKey, <XWing as Kem>::PublicKey) {
     XWing::derive_keypair(seed.danger_bytes())
 }
 
@@ -229,11 +156,11 @@ impl EpochSecrets {
     ///
     /// # Errors
     /// What `export` fails with.
-    pub fn derive<E>(export: impl Fn(&str) -> Result<Zeroizing<[u8; 32]>, E>) -> Result<Self, E> {
+    pub fn derive<E>(export: impl Fn(&str) -> Result<Secret, E>) -> Result<Self, E> {
         Ok(Self {
-            read: Capability::from_bytes(*export(LABEL_READ)?),
-            write: Capability::from_bytes(*export(LABEL_WRITE)?),
-            outer: OuterKey::from_secret(Secret::from_bytes(*export(LABEL_OUTER)?)),
+            read: Capability::from_bytes(*export(LABEL_READ)?.danger_bytes()),
+            write: Capability::from_bytes(*export(LABEL_WRITE)?.danger_bytes()),
+            outer: OuterKey::from_secret(export(LABEL_OUTER)?),
         })
     }
 
@@ -329,7 +256,7 @@ mod tests {
 
     #[test]
     fn each_epoch_secret_has_its_own_label() {
-        let export = |label: &str| Ok::<_, Infallible>(Zeroizing::new(Sha256::digest(label).into()));
+        let export = |label: &str| Ok::<_, Infallible>(Secret::from_bytes(Sha256::digest(label).into()));
         let secrets = EpochSecrets::derive(export).unwrap();
         assert_eq!(
             hex::encode(secrets.read.danger_bytes()),
@@ -357,6 +284,5 @@ mod tests {
         let stored = encode(&device());
         assert_eq!(decode::<DeviceSecrets>(&stored).unwrap(), device());
         assert_eq!(format!("{:?}", device()), "DeviceSecrets { signature: Secret(..), inbox: Secret(..) }");
-        assert_ne!(Secret::from_bytes([0]), Secret::from_bytes([1]));
     }
 }

@@ -6,7 +6,7 @@
 //! consistency proof beside everything else. What contradicts is an alarm, with evidence where there is any. An alarm opens
 //! locks; it never holds a message up in a conversation that exists.
 //!
-//! How the own account is watched is in [`crate::own_account`].
+//! How the own account is watched is in [`crate::people::watch`].
 
 use sha2::{Digest as _, Sha256};
 use stonechat_directory::evidence::LookUp;
@@ -20,17 +20,17 @@ use stonechat_wire::{
     ProvenAccount, Request, Seq, SignedHead, Timestamp, TreeProof,
 };
 
-use crate::account::{Learned, learn, remember_handle};
 use crate::api::{Alarm, AlarmId, AlarmKind, CommandError, Doubt, Event, Link, Status};
 use crate::content::{Body, MessageId, Notice, ToldHead};
-use crate::records::{
+use crate::links::Pending;
+use crate::people::accounts::{Learned, learn, remember_handle};
+use crate::step::Ctx;
+use crate::store::records::{
     ALARMS, AlarmRecord, Checked, ContactRecord, Head as ConversationHead, HeadRecord, MessageRecord, NEWEST, POLICY,
     Read, Told, WATCH, WatchRecord, Write, check_key, index_key, message_key, moved_key, pending_head_key, proof_key,
     thread,
 };
-use crate::session::Pending;
-use crate::step::Ctx;
-use crate::vault::{Order, Table};
+use crate::store::vault::{Order, Table};
 use crate::{Core, CoreError};
 
 /// Who brought a proof.
@@ -85,8 +85,8 @@ impl Core {
         let id = verified.state.id();
         if source == Source::Member && self.identity.as_ref().is_some_and(|me| me.account() == id) {
             // Nobody else tells this device what its own account is: the watch looks itself, and raises its alarms.
-            let own =
-                crate::account::known(ctx, &id)?.ok_or_else(|| CoreError::Bug("the own log is missing".into()))?;
+            let own = crate::people::accounts::known(ctx, &id)?
+                .ok_or_else(|| CoreError::Bug("the own log is missing".into()))?;
             if verified.state.head().0 > own.head().0 {
                 self.session.watched = false;
             }
@@ -269,7 +269,7 @@ impl Core {
     fn settle_contact(&mut self, ctx: &mut Ctx<'_>, id: &AccountId) -> Result<(), CoreError> {
         let Some(contact) = ctx.txn.contact(id)? else { return Ok(()) };
         let Some(checked) = contact.checked.filter(|checked| checked.connected) else { return Ok(()) };
-        let Some(state) = crate::account::known(ctx, id)? else { return Ok(()) };
+        let Some(state) = crate::people::accounts::known(ctx, id)? else { return Ok(()) };
         if checked.handle {
             self.claim(ctx, state.handle(), *id, &contact)?;
             let handle = state.handle().clone();
@@ -421,7 +421,7 @@ impl Core {
         };
         self.settle_claims(ctx, handle, None)?;
         for waiting in self.take_waiting(handle) {
-            ctx.finish(waiting.command(), Err(CommandError::Untrusted(handle.clone(), trouble.clone())));
+            ctx.finish(waiting.id, Err(CommandError::Untrusted(handle.clone(), trouble.clone())));
         }
         Ok(())
     }
@@ -435,7 +435,7 @@ impl Core {
         ctx.wake(again, "a handle is looked up again");
         if tries >= LOOK_UP_TRIES {
             for waiting in self.take_waiting(handle) {
-                ctx.finish(waiting.command(), Err(CommandError::Directory(why.to_owned())));
+                ctx.finish(waiting.id, Err(CommandError::Directory(why.to_owned())));
             }
         }
         Ok(())
@@ -488,8 +488,7 @@ impl Core {
     fn look_up_settled(&mut self, ctx: &mut Ctx<'_>, handle: &Handle) -> Result<(), CoreError> {
         self.session.look_up_again.remove(handle);
         for waiting in self.take_waiting(handle) {
-            let (id, command) = waiting.into_parts();
-            self.command(ctx, id, command)?;
+            self.command(ctx, waiting.id, waiting.command)?;
         }
         Ok(())
     }
@@ -544,7 +543,7 @@ impl Core {
         for handle in waiting {
             for waiting in self.take_waiting(&handle) {
                 let why = "the directory has forked".to_owned();
-                ctx.finish(waiting.command(), Err(CommandError::Untrusted(handle.clone(), why)));
+                ctx.finish(waiting.id, Err(CommandError::Untrusted(handle.clone(), why)));
             }
         }
         Ok(())
@@ -601,7 +600,7 @@ impl Core {
         }
         let accounts = ctx.txn.range(Table::Account, &[], &[], Order::Ascending, usize::MAX)?;
         for (key, value) in accounts {
-            let mut contact: ContactRecord = crate::records::parse(&value)?;
+            let mut contact: ContactRecord = crate::store::records::parse(&value)?;
             let here =
                 |checked: &&mut Checked| (checked.size, checked.root) == (head.size, head.root) && !checked.connected;
             let Some(checked) = contact.checked.as_mut().filter(here) else { continue };
@@ -698,8 +697,8 @@ impl Core {
         match mine {
             Some(entry) if entry.hash() == told.own.hash => Ok(()),
             Some(_) => {
-                let who =
-                    crate::account::known(ctx, &member)?.map_or_else(|| "Somebody".into(), |s| s.handle().to_string());
+                let who = crate::people::accounts::known(ctx, &member)?
+                    .map_or_else(|| "Somebody".into(), |s| s.handle().to_string());
                 contact.doubt = Some(Doubt::OtherForThem);
                 ctx.txn.save(Table::Account, &member.0, &contact);
                 let what = format!("{who}'s own account log is another than the one that the directory shows here.");
@@ -756,12 +755,12 @@ impl Core {
 
     /// Contacts whose proof is missing, as in vaults from before there was a directory, are looked up.
     pub(crate) fn check_old_contacts(&mut self, ctx: &mut Ctx<'_>) -> Result<(), CoreError> {
-        let own = self.identity.as_ref().map(crate::account::Identity::account);
+        let own = self.identity.as_ref().map(crate::people::accounts::Identity::account);
         for (key, value) in ctx.txn.range(Table::Account, &[], &[], Order::Ascending, usize::MAX)? {
-            let contact: ContactRecord = crate::records::parse(&value)?;
+            let contact: ContactRecord = crate::store::records::parse(&value)?;
             let Ok(id) = key.try_into().map(AccountId) else { continue };
             if contact.checked.is_none() && Some(id) != own {
-                if let Some(state) = crate::account::known(ctx, &id)? {
+                if let Some(state) = crate::people::accounts::known(ctx, &id)? {
                     ctx.txn.put(Table::Meta, check_key(state.handle(), &id), Vec::new());
                 }
             } else if contact.told.is_some() {
@@ -905,7 +904,7 @@ pub(crate) fn notice(ctx: &mut Ctx<'_>, account: &AccountId, notice: &Notice) ->
         let key = message_key(&thread, head.last_time.max(ctx.now), Seq(0), &record.id);
         ctx.txn.save(Table::Message, &key, &record);
         ctx.txn.put(Table::MessageIndex, index_key(&thread, account, &record.id), key);
-        if let Some(message) = crate::query::message(&ctx.txn, &record)? {
+        if let Some(message) = crate::view::conversations::message(&ctx.txn, &record)? {
             ctx.event(Event::Message(message));
         }
         ctx.event(Event::Conversation(id));
