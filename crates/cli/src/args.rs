@@ -27,7 +27,7 @@ pub(crate) struct Args {
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make an account; shows the 24 recovery words, once
+    /// Make an account; shows 24 words for a later recovery, once
     Signup {
         /// Who you want to be: 1 to 15 of a-z 0-9 _
         #[arg(value_name = "@HANDLE")]
@@ -50,13 +50,13 @@ pub(crate) enum Command {
     Requests,
     /// Accept somebody's request
     Accept {
-        /// Who asked
+        /// The person who asked
         #[arg(value_name = "@HANDLE")]
         handle: String,
     },
     /// Decline somebody's request; they are not told
     Decline {
-        /// Who asked
+        /// The person who asked
         #[arg(value_name = "@HANDLE")]
         handle: String,
     },
@@ -86,14 +86,14 @@ pub(crate) enum Command {
     Group(Group),
     /// Show the safety number that you share with somebody: 60 digits and a QR code
     Safety {
-        /// Who
+        /// The other person
         #[arg(value_name = "@HANDLE")]
         handle: String,
     },
     /// Compare what somebody reads out or shows with your safety number, and mark them as verified
     #[command(group = clap::ArgGroup::new("shown").required(true))]
     Verify {
-        /// Who
+        /// The other person
         #[arg(value_name = "@HANDLE")]
         handle: String,
         /// The 60 digits that they see, with or without spaces
@@ -182,7 +182,7 @@ pub(crate) enum Group {
     Role {
         /// Its name or id
         group: String,
-        /// Who
+        /// The member
         #[arg(value_name = "@HANDLE")]
         member: String,
         /// What they become

@@ -17,8 +17,8 @@ pub(crate) const ENCRYPTED: &str = "Messages are end-to-end encrypted";
 /// Instead of a message of a kind that this version does not know.
 pub(crate) const NEWER_THAN_THIS_APP: &str = "[newer than this app: update it to see this message]";
 /// What the words are for.
-pub(crate) const RECOVERY_WORDS_ARE_FOR: &str = "With these 24 words you get your account back when every device is lost. Write them on \
-paper, in this order, and keep them where only you find them: who has them can become you. They are shown only this once.";
+pub(crate) const RECOVERY_WORDS_ARE_FOR: &str = "These 24 words are for a recovery that is not built yet: today, a lost account stays lost. \
+Write them on paper, in this order, and keep them where only you find them: who has them can become you. They are shown only this once.";
 /// Cells of one numbered recovery word: the longest has 8 letters.
 pub(crate) const WORD_CELLS: usize = 14;
 

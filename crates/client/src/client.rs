@@ -56,9 +56,9 @@ pub(crate) struct Timeouts {
 /// A message that the server has, durably.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// Where.
+    /// The conversation that the message is in.
     pub conversation: ConversationId,
-    /// Which.
+    /// The message's id.
     pub message: MessageId,
 }
 
@@ -331,7 +331,7 @@ impl Client {
         self.change(Command::Leave { group }).await
     }
 
-    /// Names a group anew.
+    /// Renames a group.
     ///
     /// # Errors
     /// As for [`Client::accept`].

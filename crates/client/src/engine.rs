@@ -30,7 +30,7 @@ pub(crate) type Job = Box<dyn FnOnce(&mut SqliteVault) + Send>;
 pub(crate) enum Request {
     /// A command for the core.
     Command {
-        /// Which.
+        /// The command that ended.
         command: Command,
         /// How it ended.
         reply: Reply,
@@ -70,7 +70,7 @@ pub(crate) enum Failed {
 pub(crate) struct Handle {
     /// Commands and jobs.
     pub requests: mpsc::Sender<Request>,
-    /// News, from when it is subscribed to anew. A receiver, so that it ends with the engine.
+    /// News, from when it is subscribed to again. A receiver, so that it ends with the engine.
     pub events: broadcast::Receiver<Event>,
     /// The connections.
     pub status: watch::Receiver<ConnectionStatus>,
@@ -250,7 +250,7 @@ impl Engine {
         let step = match self.core.handle(&self.vault, &mut self.rng, now(), input) {
             Ok(step) => step,
             Err(error) => {
-                tracing::error!("the core stopped and is opened anew");
+                tracing::error!("the core stopped and is opened again");
                 match Core::open(&self.vault) {
                     Ok(core) => self.core = core,
                     Err(_) => self.failures = FAILURES_MAX,
@@ -278,7 +278,7 @@ impl Engine {
         }
     }
 
-    /// Nothing of the last step happened and the core remembers no connection: they are opened anew, and whoever waits is told.
+    /// Nothing of the last step happened and the core remembers no connection: they are opened again, and whoever waits is told.
     fn start_over(&mut self, why: &Failed) {
         self.failures += 1;
         self.links = [None, None];

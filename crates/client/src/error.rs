@@ -31,7 +31,7 @@ pub enum OpenError {
     /// A sign-up was begun here and never finished.
     #[error("nobody is signed up in {}; sign up first", home.display())]
     NoAccount {
-        /// Which home.
+        /// The folder of the home.
         home: PathBuf,
     },
     /// The server's address in the vault is not one.
@@ -54,7 +54,7 @@ pub enum SignUpError {
     /// The home has an account.
     #[error("{} belongs to {handle} already; choose another home for another account", home.display())]
     AlreadySignedUp {
-        /// Which home.
+        /// The folder of the home.
         home: PathBuf,
         /// Who has it.
         handle: Handle,
@@ -71,7 +71,7 @@ pub enum SignUpError {
          it goes on where it stopped", home.display()
     )]
     Unconfirmed {
-        /// Which home.
+        /// The folder of the home.
         home: PathBuf,
         /// What is in the way.
         why: String,
@@ -111,9 +111,9 @@ pub enum ClientError {
     /// The message is in the vault; it goes out as soon as it can, whichever process has the home open then.
     #[error("the message is saved; it will be sent when {until}")]
     Saved {
-        /// Where.
+        /// The conversation that the message is in.
         conversation: ConversationId,
-        /// Which.
+        /// The message's id.
         message: MessageId,
         /// What must happen first.
         until: String,
@@ -121,9 +121,9 @@ pub enum ClientError {
     /// The message will not be sent.
     #[error("the message cannot be sent: {why}")]
     NotSent {
-        /// Where.
+        /// The conversation that the message is in.
         conversation: ConversationId,
-        /// Which.
+        /// The message's id.
         message: MessageId,
         /// What the conversation says about itself.
         why: String,
@@ -148,7 +148,7 @@ pub enum ClientError {
     /// The client was shut down, or stopped because its vault kept failing.
     #[error("the client has stopped: {why}")]
     Stopped {
-        /// Why.
+        /// What stopped it.
         why: String,
     },
 }

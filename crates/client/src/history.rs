@@ -28,9 +28,9 @@ pub struct Found {
 /// What was typed and not sent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Draft {
-    /// Where.
+    /// The conversation that the draft belongs to.
     pub conversation: ConversationId,
-    /// What.
+    /// The text of the draft.
     pub text: String,
 }
 

@@ -16,13 +16,13 @@ pub enum HomeError {
         "{} is in use by another Stonechat process; close that one, or give this one a home of its own", home.display()
     )]
     InUse {
-        /// Which home.
+        /// The folder of the home.
         home: PathBuf,
     },
     /// Nothing was ever made there.
     #[error("nobody is signed up in {}; sign up first, or check that this is the home you meant", home.display())]
     Missing {
-        /// Which home.
+        /// The folder of the home.
         home: PathBuf,
     },
     /// The operating system refuses.

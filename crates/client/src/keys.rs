@@ -1,8 +1,8 @@
 //! Where the vault's key comes from: a passphrase, the system's keyring, or a file; and `vault.key`, which says which.
 //!
 //! `vault.key` is a JSON object of mode 0600 beside the vault. It holds the salt and cost of the passphrase's derivation, or
-//! the name of the keyring's entry, or the key itself, and always a check value, so that a wrong passphrase is told
-//! apart from a damaged vault. It is made once, before the vault, and never changed.
+//! the name of the keyring's entry, or the key itself. It always has a check value too, which tells a wrong passphrase from a
+//! damaged vault. It is made once, before the vault, and never changed.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -68,13 +68,13 @@ pub enum KeyError {
     /// Made with a passphrase, opened without.
     #[error("{} is protected by a passphrase; give it", home.display())]
     PassphraseNeeded {
-        /// Which home.
+        /// The folder of the home.
         home: PathBuf,
     },
     /// Opened with a passphrase, made without.
     #[error("{} has no passphrase: its key is {found}. Open it without one", home.display())]
     PassphraseUnexpected {
-        /// Which home.
+        /// The folder of the home.
         home: PathBuf,
         /// Where the key is.
         found: KeySource,

@@ -87,7 +87,8 @@ impl Builder {
     }
 }
 
-/// 24 words that prove whose account this is when every device is lost. Wiped on drop; shown once.
+/// 24 words that prove whose account this is. Nothing uses them yet: they are for a recovery that is not built. Wiped on drop;
+/// shown once.
 pub struct RecoveryPhrase(Zeroizing<String>);
 
 impl RecoveryPhrase {

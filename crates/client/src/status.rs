@@ -48,7 +48,7 @@ pub struct ConnectionStatus {
     pub anonymous: LinkStatus,
     /// What the core or the vault had to say when it last gave up a connection.
     pub notice: Option<String>,
-    /// The engine has stopped for good: the vault keeps failing. Open the client anew.
+    /// The engine has stopped for good: the vault keeps failing. Open the client again.
     pub stopped: bool,
 }
 

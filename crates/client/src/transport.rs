@@ -172,7 +172,7 @@ pub enum ConnectError {
     Closed {
         /// `host[:port]`.
         host: String,
-        /// Why.
+        /// The server's reason.
         failure: Failure,
     },
     /// An open connection ended.
@@ -180,7 +180,7 @@ pub enum ConnectError {
     Lost {
         /// `host[:port]`.
         host: String,
-        /// How.
+        /// What the connection reported.
         detail: String,
     },
 }

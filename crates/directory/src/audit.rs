@@ -44,13 +44,13 @@ pub enum AuditError {
     /// The append-only proof is missing or malformed.
     #[error("epoch {epoch} comes without a proof that nothing was taken back")]
     NoProof {
-        /// Which.
+        /// The epoch whose proof it is.
         epoch: u64,
     },
     /// The append-only proof does not lead from the one root to the other.
     #[error("epoch {epoch} changes or removes what was there before")]
     NotAppendOnly {
-        /// Which.
+        /// The epoch whose proof it is.
         epoch: u64,
     },
 }
@@ -69,7 +69,7 @@ impl Follower {
     }
 
     /// Judges the next leaf. `proof` is the append-only proof of its epoch, needed when the epoch is a new one. Nothing
-    /// changes when it is refused.
+    /// changes when it is rejected.
     ///
     /// # Errors
     /// [`AuditError`] at the first rule that is broken.

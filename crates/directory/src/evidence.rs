@@ -34,7 +34,7 @@ pub struct Evidence {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 enum Seen {
-    /// Two heads that should be of one log.
+    /// Two heads that should be consistent: of one log.
     Heads {
         /// A signed note.
         first: String,
@@ -134,7 +134,7 @@ impl From<PolicyError> for EvidenceError {
 }
 
 impl Evidence {
-    /// Two heads that are not of one log: a fork, a log that was rolled back, or one that the directory cannot connect.
+    /// Two heads that are not consistent: a fork, a log that was rolled back, or one that the directory cannot connect.
     pub fn heads(policy: &DirectoryPolicy, first: &SeenHead, second: &SeenHead, answer: &TreeProof) -> Self {
         let consistency = answer.iter().map(|hash| Binary(hash.0.to_vec())).collect();
         let (first, second) = (first.to_note(policy).to_string(), second.to_note(policy).to_string());

@@ -32,7 +32,7 @@ impl From<NoteError> for HeadError {
     }
 }
 
-/// Two heads that cannot both be of one log, or that nothing shows to be.
+/// Two heads that are inconsistent, or that nothing shows to be of one log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ForkError {
     /// One size, two roots, both signed: the directory showed two people two logs. This alone is evidence.
@@ -115,7 +115,7 @@ impl Head {
         self.record.time > now.plus_secs(CLOCK_ERROR_SECS)
     }
 
-    /// Verifies that two heads are of one log. `proof` is the consistency proof from the smaller size to the larger; for
+    /// Verifies that two heads are consistent. `proof` is the consistency proof from the smaller size to the larger; for
     /// equal sizes it is empty. The order of the two does not matter.
     ///
     /// # Errors

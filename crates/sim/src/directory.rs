@@ -90,7 +90,7 @@ pub struct Publisher<'a> {
     pub services: &'a Services<MemoryLog>,
     /// Who confirms what it publishes.
     pub witnesses: &'a Witnesses,
-    /// When.
+    /// The simulated time.
     pub now: Timestamp,
     /// For the connection.
     pub rng: ChaCha20Rng,

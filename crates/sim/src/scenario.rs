@@ -36,7 +36,7 @@ pub struct Report {
     pub read: usize,
     /// Steps of all cores.
     pub steps: u64,
-    /// Things that were refused.
+    /// Things that were rejected.
     pub refused: usize,
     /// Commits that broke a rule.
     pub breaches: usize,

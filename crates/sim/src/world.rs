@@ -538,14 +538,14 @@ impl World {
         };
         let mut session = Session::new("sim".into(), &mut self.rng);
         let done = shadow.services.handle(&mut session, self.now, &mut self.rng, copy).now_or_never();
-        // What the first one refuses, this one refuses too.
+        // What the first one rejects, this one rejects too.
         drop(done.expect("the memory log completes at once"));
     }
 
     /// Adds an entry to an account log, as whoever has a key of the account can.
     ///
     /// # Panics
-    /// When the server refuses it.
+    /// When the server rejects it.
     pub fn extend_account(&mut self, account: stonechat_wire::AccountId, entry: stonechat_wire::LogEntry) {
         let request = Request::ExtendAccount { account, entry };
         self.mirror(&request);

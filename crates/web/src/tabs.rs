@@ -246,7 +246,8 @@ impl Tabs {
     }
 
     fn worker_failed(&self) {
-        let text = "The client has stopped: this is a fault in Stonechat, or this browser is too old for it. Load the page anew.";
+        let text =
+            "The client has stopped: this is a fault in Stonechat, or this browser is too old for it. Reload the page.";
         let fault = Fault::new(FaultCode::Stopped, text);
         self.post(&Frame::Tell { tab: None, tell: Tell::Event(Event::Start(Start::Broken(fault.clone()))) });
         self.broken(fault);

@@ -148,7 +148,7 @@ impl Exchange {
 }
 
 fn gone() -> Fault {
-    Fault::new(FaultCode::Stopped, "The client is gone: load the page anew.")
+    Fault::new(FaultCode::Stopped, "The client is gone: reload the page.")
 }
 
 #[cfg(target_arch = "wasm32")]

@@ -19,7 +19,7 @@ use crate::limits::{ACCOUNT_ENTRIES_MAX, ACCOUNT_ENTRY_BYTES_MAX, DEVICES_MAX, I
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct DeviceKeys {
-    /// Which device.
+    /// The device's id: 16 random bytes.
     #[n(0)]
     pub id: DeviceId,
     /// Ed25519 (RFC 8032): signs MLS messages, account log entries, envelopes and log-ins, each under its own label.
@@ -68,7 +68,7 @@ pub enum LogBody {
         /// Hash of the entry before.
         #[cbor(n(0), with = "crate::codec::fixed")]
         previous: [u8; 32],
-        /// Which device.
+        /// The device that leaves.
         #[n(1)]
         device: DeviceId,
         /// The signer's clock.
@@ -105,7 +105,7 @@ pub enum Signer {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct LogSignature {
-    /// Whose key.
+    /// The key that signed.
     #[n(0)]
     pub by: Signer,
     /// Ed25519 signature.

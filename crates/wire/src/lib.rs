@@ -4,7 +4,7 @@
 //! logs, epoch ids). It never opens a socket, reads a clock or knows MLS. Everything is CBOR (RFC 8949) with integer
 //! keys and definite lengths; `docs/wire.cddl` describes it, `vectors/` shows every type's bytes.
 //!
-//! Bounds are part of the types: a decoder refuses a length before it allocates, and trailing bytes always.
+//! Bounds are part of the types: a decoder rejects a length before it allocates, and always rejects trailing bytes.
 
 #![no_std]
 extern crate alloc;

@@ -40,7 +40,7 @@ pub struct HelloReply {
     /// The server's clock.
     #[n(1)]
     pub now: Timestamp,
-    /// The VOPRF public key (RFC 9497, ristretto255-SHA512) that tokens are issued under. Clients refuse a server that shows
+    /// The VOPRF public key (RFC 9497, ristretto255-SHA512) that tokens are issued under. Clients reject a server that shows
     /// different keys on their two connections: the key would name them.
     #[cbor(n(2), with = "crate::codec::fixed")]
     pub token_key: [u8; 32],
@@ -136,7 +136,7 @@ pub enum Request {
     /// Logs this connection in as a device.
     #[n(2)]
     Authenticate {
-        /// Who.
+        /// The account that logs in.
         #[n(0)]
         account: AccountId,
         /// With which device.
@@ -169,7 +169,7 @@ pub enum Request {
     /// Deletes envelopes that were handled.
     #[n(5)]
     AckInbox {
-        /// Which lane.
+        /// The lane that was read.
         #[n(0)]
         lane: Lane,
         /// Up to and with this one.
@@ -213,14 +213,14 @@ pub enum Request {
     /// Asks for an account log, with proof.
     #[n(17)]
     GetAccount {
-        /// Whose.
+        /// The account that is asked for.
         #[n(0)]
         account: AccountId,
     },
     /// Takes one key package of each device of an account; each is given out once.
     #[n(18)]
     TakeKeyPackages {
-        /// Whose.
+        /// The account that is asked for.
         #[n(0)]
         account: AccountId,
         /// The price.
@@ -243,7 +243,7 @@ pub enum Request {
     /// Appends to a conversation's log.
     #[n(20)]
     Append {
-        /// Which log.
+        /// The conversation, whose log it is.
         #[n(0)]
         conversation: ConversationId,
         /// The number of the commit that opened the epoch it stands on.
@@ -258,7 +258,7 @@ pub enum Request {
         /// What it is.
         #[n(4)]
         kind: EntryKind,
-        /// For a commit on an epoch that has commits already: the last of them that the client saw and refused. Without it,
+        /// For a commit on an epoch that has commits already: the last of them that the client saw and rejected. Without it,
         /// and for an application entry, the epoch must be live.
         #[n(5)]
         skip: Option<Seq>,
@@ -273,7 +273,7 @@ pub enum Request {
     /// comes as [`Push::Entries`]. Replaces what this connection followed of this conversation.
     #[n(21)]
     Follow {
-        /// Which log.
+        /// The conversation, whose log it is.
         #[n(0)]
         conversation: ConversationId,
         /// The number of the commit that opened the epoch.
@@ -289,17 +289,17 @@ pub enum Request {
     /// Ends [`Request::Follow`].
     #[n(22)]
     Unfollow {
-        /// Which log.
+        /// The conversation, whose log it is.
         #[n(0)]
         conversation: ConversationId,
     },
     /// Leaves a sealed envelope in a device's inbox.
     #[n(23)]
     PostEnvelope {
-        /// Whose inbox.
+        /// The account that the inbox belongs to.
         #[n(0)]
         account: AccountId,
-        /// Which device.
+        /// The device that the letter is for.
         #[n(1)]
         device: DeviceId,
         /// What opens the inbox.
@@ -328,7 +328,7 @@ pub enum Request {
     /// Reads one chunk of a blob.
     #[n(25)]
     ReadBlob {
-        /// Which blob.
+        /// The blob to read.
         #[n(0)]
         blob: BlobId,
         /// Which chunk, from 1.
@@ -384,7 +384,7 @@ pub enum Reply {
         /// Its number.
         #[n(0)]
         seq: Seq,
-        /// When.
+        /// The server's time of the entry.
         #[n(1)]
         time: Timestamp,
     },
@@ -418,7 +418,7 @@ pub enum Push {
     /// Entries of a conversation that this connection follows, in order, each once.
     #[n(0)]
     Entries {
-        /// Which log.
+        /// The conversation, whose log it is.
         #[n(0)]
         conversation: ConversationId,
         /// The epoch that was followed when this was read.
@@ -505,7 +505,7 @@ pub struct Envelope {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct DeviceKeyPackage {
-    /// Which device.
+    /// The device that the key package belongs to.
     #[n(0)]
     pub device: DeviceId,
     /// RFC 9420 section 10, as an `MLSMessage`.

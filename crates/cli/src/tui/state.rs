@@ -152,7 +152,7 @@ pub(crate) enum Dialog {
 /// Something to fill in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Form {
-    /// What for.
+    /// What is asked for.
     pub kind: FormKind,
     /// What was filled in.
     pub fields: Vec<Editor>,

@@ -21,13 +21,13 @@ pub enum HomeError {
     /// Another worker has it.
     #[error("{} is in use by another tab of this browser; close that one, or go on there", home.display())]
     InUse {
-        /// Which home.
+        /// The folder of the home.
         home: PathBuf,
     },
     /// Nothing was ever made there.
     #[error("nobody is signed up in {}; sign up first", home.display())]
     Missing {
-        /// Which home.
+        /// The folder of the home.
         home: PathBuf,
     },
     /// The browser has no such place.

@@ -1,4 +1,4 @@
-//! What a directory might try, at the level of its formats: each is refused, and the evidence shows it to others.
+//! What a directory might try, at the level of its formats: each is rejected, and the evidence shows it to others.
 
 use stonechat_directory::evidence::LookUp;
 use stonechat_directory::head::{HEARTBEAT_SECS, STALE_SECS};

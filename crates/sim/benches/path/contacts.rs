@@ -1,4 +1,4 @@
-//! Starting with 500 contacts: the home opened and the list there, every lock derived anew; then in step with the server.
+//! Starting with 500 contacts: the home opened and the list there, every lock derived again; then in step with the server.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -21,7 +21,7 @@ fn built() -> PathBuf {
     let profile = folder.file_name().unwrap().to_str().unwrap();
     let profile = if profile == "debug" { "dev" } else { profile };
     let mut build = Command::new(env!("CARGO"));
-    // The whole workspace, as `cargo xtask test` builds it: another selection has other features, and builds all anew.
+    // The whole workspace, as `cargo xtask test` builds it: another selection has other features, and builds everything again.
     build.args(["build", "--quiet", "--workspace", "--bins", "--examples", "--profile", profile]);
     build.arg("--target-dir").arg(target).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     assert!(build.status().expect("cargo runs").success(), "stonechatd and stonechat build");

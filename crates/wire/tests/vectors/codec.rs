@@ -1,4 +1,4 @@
-//! What is not exactly one message within its bounds is refused, and nothing that arrives makes a decoder panic.
+//! What is not exactly one message within its bounds is rejected, and nothing that arrives makes a decoder panic.
 
 use minicbor::encode::Write;
 use minicbor::{Encode, Encoder};
@@ -256,7 +256,7 @@ fn a_claim_of_2_to_the_60_is_refused_at_once() {
                 let mut head = claim.to_vec();
                 head[0] |= byte & 0xe0;
                 let claiming = [&example.cbor[..at], &head, &example.cbor[at + 1..]].concat();
-                // Inside a byte string the change is content; elsewhere it is refused. Either way it returns, and small.
+                // Inside a byte string the change is content; elsewhere it is rejected. Either way it returns, and small.
                 if let Ok(read) = (example.recode)(&claiming) {
                     assert!(read.len() <= claiming.len(), "{}", example.name);
                 }
@@ -294,7 +294,7 @@ fn what_a_later_version_adds_is_passed_over() {
     assert_eq!(decode::<Hello>(&[0x82, 0x19, 0x01, 0x00, 0x61, b'x']), Ok(Hello { version: 256 }));
     let failure = Failure::new(stonechat_wire::ErrorCode::NotFound);
     assert_eq!(decode::<Failure>(&[0xa2, 0x00, 0x04, 0x09, 0x82, 0x01, 0x02]), Ok(failure));
-    // The number is known before the fields are: an unknown variant is refused.
+    // The number is known before the fields are: an unknown variant is rejected.
     assert!(decode::<Request>(&[0x82, 0x18, 0xff, 0x80]).is_err());
 }
 

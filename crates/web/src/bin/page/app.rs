@@ -39,7 +39,7 @@ fn Page(state: State) -> impl IntoView {
             let _ = root.set_attribute("data-theme", state.settings.with(|chosen| theme_name(chosen.theme)));
         }
     });
-    // Another language draws everything anew: no part of the page follows it by itself.
+    // Another language draws everything again: no part of the page follows it by itself.
     move || {
         let _ = language.get();
         provide_context(untrack(|| state.words()));

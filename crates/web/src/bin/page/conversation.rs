@@ -77,7 +77,7 @@ pub(crate) fn NewConversation() -> impl IntoView {
     let state = state();
     Effect::new(move || {
         if state.person.with(String::is_empty) {
-            // The page was loaded anew; whom it was is not kept in the address.
+            // The page was reloaded; whom it was is not kept in the address.
             state.go(&Route::List);
         } else {
             focus_pane();

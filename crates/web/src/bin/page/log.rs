@@ -56,7 +56,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// What makes a row another one, to be drawn anew.
+    /// What makes a row another one, to be drawn again.
     pub(crate) fn identity(&self) -> (MessageKey, u8, [bool; 5]) {
         let flags = [self.day.is_some(), self.is_unread_from, self.is_first, self.is_last, self.is_sought];
         (self.message.key.clone(), self.message.status as u8, flags)

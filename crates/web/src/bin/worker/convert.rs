@@ -53,7 +53,7 @@ pub(crate) fn role(role: Role) -> client::Role {
 }
 
 pub(crate) fn parse<T: FromStr>(text: &str) -> Result<T, Fault> {
-    text.parse().map_err(|_| Fault::new(FaultCode::Bug, "The page named something that cannot be: load it anew."))
+    text.parse().map_err(|_| Fault::new(FaultCode::Bug, "The page named something that cannot be: reload it."))
 }
 
 // --- to a page ---
@@ -245,7 +245,7 @@ fn vault_fault(problem: &VaultProblem) -> Fault {
         ),
         VaultProblem::Newer { .. } => (
             FaultCode::StorageNewer,
-            "A newer version of this app wrote what is stored here. Load the page anew to get it.".to_owned(),
+            "A newer version of this app wrote what is stored here. Reload the page to get it.".to_owned(),
         ),
         VaultProblem::Corrupt { .. } => (
             FaultCode::StorageBroken,

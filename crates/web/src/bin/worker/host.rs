@@ -43,7 +43,7 @@ pub(crate) fn start() {
     std::panic::set_hook(Box::new(|panic| {
         // Where, and nothing of what.
         let place = panic.location().map(|at| format!(" ({}:{})", at.file(), at.line())).unwrap_or_default();
-        let fault = Fault::new(FaultCode::Bug, format!("This is a fault in Stonechat{place}. Load the page anew."));
+        let fault = Fault::new(FaultCode::Bug, format!("This is a fault in Stonechat{place}. Reload the page."));
         tell(&Tell::Event(Event::Start(Start::Broken(fault))));
     }));
     let host = Rc::new(Host {
@@ -54,7 +54,7 @@ pub(crate) fn start() {
     });
     let listener = Rc::clone(&host);
     let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
-        // What is no frame of this version is not answered: the page that sent it is of another, and loads anew.
+        // What is no frame of this version is not answered: the page that sent it is of another, and reloads.
         let Some(Ask { id, request }) = event.data().as_string().as_deref().and_then(from_text) else { return };
         let host = Rc::clone(&listener);
         spawn_local(async move {

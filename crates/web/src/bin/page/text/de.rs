@@ -35,8 +35,9 @@ pub(super) static GERMAN: Words = Words {
     },
     keys_stay: "Deine Schlüssel entstehen in diesem Browser und verlassen ihn nie.",
     words_title: "Deine Wiederherstellungswörter",
-    words_lead: "Diese 24 Wörter sind der einzige Weg zurück zu deinem Konto, wenn dieser Browser verloren geht. Schreib sie in dieser \
-                 Reihenfolge auf Papier und bewahre sie dort auf, wo niemand sonst sie findet. Sie werden nur jetzt gezeigt.",
+    words_lead: "Diese 24 Wörter sind für eine spätere Version von Stonechat. Ein Konto damit zurückzuholen geht noch nicht: Wer heute diesen \
+                 Browser verliert, verliert das Konto. Schreib sie in dieser Reihenfolge auf Papier und bewahre sie dort auf, wo niemand \
+                 sonst sie findet. Sie werden nur jetzt gezeigt.",
     words_list: "Wiederherstellungswörter",
     words_for: |handle, server| format!("{handle} auf {server}"),
     print: "Drucken",
@@ -189,7 +190,7 @@ pub(super) static GERMAN: Words = Words {
         "alle Nachrichten: Niemand sonst hat eine Kopie für dich",
         "die Schlüssel dieses Geräts: Es kann nicht mehr als du lesen und schreiben",
         "was noch wartet und nicht gesendet wurde",
-        "dein Konto, wenn du weder seine Wiederherstellungswörter noch ein anderes Gerät hast",
+        "dein Konto, wenn du kein anderes Gerät hast: Die Wiederherstellungswörter können es noch nicht zurückholen",
     ],
     sign_out_now: "Löschen und abmelden",
 

@@ -9,7 +9,7 @@ pub(super) static ENGLISH: Words = Words {
     cancel: "Cancel",
     close: "Close",
     back: "Back",
-    reload: "Load the page anew",
+    reload: "Reload the page",
     working: "One moment…",
     dismiss: "Dismiss",
     // The client speaks English.
@@ -32,8 +32,9 @@ pub(super) static ENGLISH: Words = Words {
     unfinished: |handle| format!("You began to sign up as {handle}. Go on with the same handle."),
     keys_stay: "Your keys are made in this browser and never leave it.",
     words_title: "Your recovery words",
-    words_lead: "These 24 words are the only way back to your account if this browser is lost. Write them on paper, in this order, and \
-                 keep them where nobody else finds them. They are shown only now.",
+    words_lead: "These 24 words are for a later version of Stonechat. Getting your account back with them is not built yet: today, whoever \
+                 loses this browser loses the account. Write them on paper, in this order, and keep them where nobody else finds them. They \
+                 are shown only now.",
     words_list: "Recovery words",
     words_for: |handle, server| format!("{handle} on {server}"),
     print: "Print",
@@ -101,7 +102,7 @@ pub(super) static ENGLISH: Words = Words {
     lock_why: "What does the lock mean?",
     details: "Details",
     first_message: |handle| format!("{handle} sees your first message as a request, and can accept or decline it."),
-    newer: "This message was made by a newer version of the app. Load the page anew to read it.",
+    newer: "This message was made by a newer version of the app. Reload the page to read it.",
     queued: "Queued",
     sent: "Sent",
     delivered: "Delivered",
@@ -181,14 +182,14 @@ pub(super) static ENGLISH: Words = Words {
         "all messages: nobody else has a copy for you",
         "this device’s keys: it cannot read or write as you any more",
         "what is queued and was not sent yet",
-        "your account, unless you have its recovery words or another device",
+        "your account, unless you have another device: the recovery words cannot bring it back yet",
     ],
     sign_out_now: "Delete and sign out",
 
     offline: "Offline. What you write is sent when the connection is back.",
     offline_lasting: "Offline, and waiting does not help:",
     connecting: "Connecting…",
-    stopped: "Stonechat has stopped. Load the page anew.",
+    stopped: "Stonechat has stopped. Reload the page.",
     follows: "Stonechat also runs in another tab; this one follows it.",
     storage_banner: "This browser may delete your messages when space is short.",
     refused: "Something was refused that honest software does not do:",

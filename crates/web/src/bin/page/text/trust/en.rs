@@ -92,7 +92,9 @@ fn check(Check { what, holds }: &Check) -> String {
         (CheckKind::Pinned { .. }, false) => "The directory’s keys are not known here yet.".into(),
         (CheckKind::OneLog { records }, true) => {
             let records = count(*records, "record");
-            format!("Every state of the directory that you and your contacts saw is of one log, now of {records}.")
+            format!(
+                "All states of the directory that you and your contacts saw are consistent: one log, now of {records}."
+            )
         }
         (CheckKind::OneLog { .. }, false) => {
             "The directory shows different people different states: nobody’s keys can be checked.".into()
@@ -112,9 +114,9 @@ fn check(Check { what, holds }: &Check) -> String {
         (CheckKind::Proven { who, .. }, false) => {
             format!("{who}: the directory has not proved yet that this is their account log.")
         }
-        (CheckKind::Connected { who }, true) => format!("{who}: that state is of one log with those that you saw."),
+        (CheckKind::Connected { who }, true) => format!("{who}: that state is consistent with those that you saw."),
         (CheckKind::Connected { who }, false) => {
-            format!("{who}: the directory has not shown yet that their state is of one log with yours.")
+            format!("{who}: the directory has not shown yet that their state is consistent with yours.")
         }
         (CheckKind::Handle { who }, true) => format!("{who}: the directory proved that the handle is this account’s."),
         (CheckKind::Handle { who }, false) => {
