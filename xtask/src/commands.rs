@@ -29,7 +29,7 @@ const DIRECTORY: &str = "directory";
 /// The one that drives a browser.
 const WEB: &str = "web";
 
-/// One selection of packages for the server and for what measures it: another has other features, and builds all anew.
+/// One selection of packages for the server and for what measures it: another has other features, and builds everything again.
 const MEASURED: [&str; 4] = ["--package", "stonechat-server", "--package", "stonechat-sim"];
 
 pub(crate) fn sim(layout: &Layout, seeds: &Range<u64>, steps: Option<u64>) -> Result<()> {
@@ -73,12 +73,12 @@ pub(crate) fn bench(layout: &Layout, name: Option<&str>, args: &[OsString]) -> R
         let names = BENCHES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
         bail!("there is no benchmark {name:?}; there are: {names}");
     }
-    tools::check_compilers()?;
+    tools::check_openssl_from_source()?;
     if name.is_none_or(|name| name != WEB && name != DIRECTORY) {
         bench_path(layout, name, args)?;
     }
     if name.is_none_or(|name| name == DIRECTORY) {
-        let mut bench = layout.cargo(["bench", "--bench", "directory"]);
+        let mut bench = layout.cargo_release(["bench", "--bench", "directory"]);
         run(bench.args(MEASURED).arg("--").args(args), "Nothing else should run on this machine meanwhile.")?;
         bench_verification(layout)?;
     }
@@ -115,9 +115,9 @@ const RUN_IN_NODE: &str = "
 
 /// The measurements that need no browser: all of them, or one.
 fn bench_path(layout: &Layout, name: Option<&str>, args: &[OsString]) -> Result<()> {
-    let mut build = layout.cargo(["build", "--release", "--bin", "stonechatd", "--bench", "path"]);
+    let mut build = layout.cargo_release(["build", "--release", "--bin", "stonechatd", "--bench", "path"]);
     run(build.args(MEASURED), "The compiler's message above says what is wrong.")?;
-    let mut bench = layout.cargo(["bench", "--bench", "path"]);
+    let mut bench = layout.cargo_release(["bench", "--bench", "path"]);
     bench.args(MEASURED).arg("--").args(name).args(args);
     // Without a session there is no keyring: the keys of the measured homes go into files.
     bench.env_remove("DBUS_SESSION_BUS_ADDRESS").env_remove("XDG_RUNTIME_DIR");
@@ -148,9 +148,9 @@ pub(crate) fn vectors(layout: &Layout) -> Result<()> {
 }
 
 pub(crate) fn build(layout: &Layout, with_web: bool) -> Result<()> {
-    tools::check_compilers()?;
+    tools::check_openssl_from_source()?;
     let args = ["build", "--release", "-p", "stonechat-server", "-p", "stonechat-cli", "--bins"];
-    let mut cargo = layout.cargo(args);
+    let mut cargo = layout.cargo_release(args);
     if with_web {
         cargo.env(web::FOLDER_VARIABLE, web::build(layout, web::Build::Small)?);
     }

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::commands;
 use crate::layout::{Layout, command_line, show};
 use crate::process::{Service, StopFlag, Stopped, run_within, tied};
+use crate::programs;
 use crate::tools;
 use crate::web;
 
@@ -52,24 +52,21 @@ pub(crate) fn run(
     with_web: bool,
 ) -> Result<()> {
     let stop = StopFlag::listen()?;
-    let mut progress = Progress { at: 0, of: if check { 9 } else { 5 } + u32::from(with_web) };
+    let building = if layout.built { 0 } else { programs::steps(with_web) };
+    let mut progress = Progress::new(if check { 8 } else { 4 } + building);
     let kept = data.is_some();
     let dir = data.unwrap_or_else(|| layout.target.join(if check { "demo-check" } else { "demo" }));
 
     let note = if kept { "kept, and gone on from" } else { "emptied; keep one with --data DIR" };
     progress.step(&format!("preparing {} ({note})", show(&dir)));
     let home = prepare(&dir, kept)?;
-    tools::check_compilers()?;
-
-    // The whole workspace, as the tests do: the same features, hence one build for both.
-    let mut build = layout.cargo(["build", "--workspace", "--bins", "--example", "echo"]);
-    if with_web {
-        progress.step("building the web app (the first time takes minutes)");
-        let folder = web::build(layout, web::Build::Quick).context("`cargo xtask demo --no-web` goes without it")?;
-        build.env(web::FOLDER_VARIABLE, folder);
+    if !layout.built {
+        tools::check_compilers()?;
+        if with_web {
+            web::check_compilers(layout).context("`cargo xtask demo --no-web` goes without the web app")?;
+        }
+        programs::build(layout, with_web, &mut |what| progress.step(what))?;
     }
-    progress.step("building the server, the terminal client and a contact that answers (the first time takes minutes)");
-    commands::run(&mut build, "The compiler's message above says what is wrong; then run this again.")?;
     let client = layout.program("stonechat")?;
 
     let mut running = match start(layout, &home, listen, &stop, &mut progress) {
@@ -81,9 +78,11 @@ pub(crate) fn run(
         walk(&client, &home, &running.url, &stop, &mut progress)?;
         progress.step("stopping");
         shut_down(running)?;
+        progress.finish();
         println!("\nThe demo works: @echo answered.");
         return Ok(());
     }
+    progress.finish();
     print_way_in(&client, &home, &running.url, with_web);
     while !stop.is_set() {
         thread::sleep(Duration::from_millis(100));
@@ -309,16 +308,41 @@ fn quiet(mut command: Command) -> Command {
     command
 }
 
+/// Says what is done now, and how long what was done before took.
 struct Progress {
     at: u32,
     of: u32,
+    begin: Instant,
+    step_begin: Instant,
 }
 
 impl Progress {
+    fn new(of: u32) -> Self {
+        let now = Instant::now();
+        Self { at: 0, of, begin: now, step_begin: now }
+    }
+
     fn step(&mut self, what: &str) {
+        self.end_step();
         self.at += 1;
         println!("[{}/{}] {what}", self.at, self.of);
     }
+
+    fn finish(&mut self) {
+        self.end_step();
+        println!("      all of it {}", seconds(self.begin.elapsed()));
+    }
+
+    fn end_step(&mut self) {
+        if self.at > 0 {
+            println!("      {}", seconds(self.step_begin.elapsed()));
+        }
+        self.step_begin = Instant::now();
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
 }
 
 const WITNESSES: [&str; 2] = ["witness-one", "witness-two"];
@@ -406,7 +430,7 @@ mod tests {
             read) echo '{"sender":"@echo","body":{"text":"'"$(cat "$2/sent")"'"}}' ;;
             esac"#;
         program("debug/stonechat", answer);
-        Layout { root: dir.to_path_buf(), target: dir.to_path_buf(), xtask }
+        Layout { root: dir.to_path_buf(), target: dir.to_path_buf(), xtask, built: true }
     }
 
     #[test]
@@ -414,7 +438,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let layout = fakes(dir.path(), "echo ready @echo; exec sleep 60");
         let home = prepare(&dir.path().join("demo"), false).unwrap();
-        let (stop, mut progress) = (StopFlag::default(), Progress { at: 0, of: 6 });
+        let (stop, mut progress) = (StopFlag::default(), Progress::new(6));
         let running = start(&layout, &home, None, &stop, &mut progress).unwrap();
         assert_eq!(running.url, "http://127.0.0.1:9");
         walk(&layout.program("stonechat").unwrap(), &home, &running.url, &stop, &mut progress).unwrap();
@@ -427,7 +451,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let layout = fakes(dir.path(), "echo 'the handle is taken' >&2; exit 1");
         let home = prepare(&dir.path().join("demo"), false).unwrap();
-        let started = start(&layout, &home, None, &StopFlag::default(), &mut Progress { at: 0, of: 3 });
+        let started = start(&layout, &home, None, &StopFlag::default(), &mut Progress::new(3));
         let error = format!("{:#}", started.err().unwrap());
         assert!(
             error.contains("the contact @echo stopped by itself") && error.contains("the handle is taken"),

@@ -7,6 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::tools;
+
 /// The checkout and its build.
 pub(crate) struct Layout {
     /// The directory of the workspace's `Cargo.toml`.
@@ -15,6 +17,8 @@ pub(crate) struct Layout {
     pub(crate) target: PathBuf,
     /// This program. A build may replace the file while we run, so the path is taken at the start.
     pub(crate) xtask: PathBuf,
+    /// Whether the programs of the dev profile are taken as they are, because somebody has just built the whole workspace.
+    pub(crate) built: bool,
 }
 
 impl Layout {
@@ -29,7 +33,7 @@ impl Layout {
         let target = (xtask.parent().and_then(Path::parent))
             .context("this program is not in a target directory; run it as `cargo xtask`")?
             .to_path_buf();
-        Ok(Self { root, target, xtask })
+        Ok(Self { root, target, xtask, built: false })
     }
 
     /// A program of the dev profile: `stonechatd`, `examples/echo`.
@@ -57,6 +61,16 @@ impl Layout {
                 command.env_remove(name);
             }
         }
+        if !tools::has_openssl() {
+            command.env(tools::SYSTEM_OPENSSL, "0");
+        }
+        command
+    }
+
+    /// The same for programs that people get: they bring their own OpenSSL.
+    pub(crate) fn cargo_release<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = self.cargo(args);
+        command.env(tools::SYSTEM_OPENSSL, "0");
         command
     }
 }

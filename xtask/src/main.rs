@@ -8,6 +8,7 @@ mod commands;
 mod demo;
 mod layout;
 mod process;
+mod programs;
 mod suite;
 mod tools;
 mod web;
@@ -44,6 +45,9 @@ enum Task {
         /// Leave the web app out: neither Rust's wasm target nor clang is needed then.
         #[arg(long)]
         no_web: bool,
+        /// Take the programs in target/debug as they are.
+        #[arg(long, hide = true)]
+        built: bool,
     },
     /// Do all set-up and run every check: format, lints, tests, simulation, dependencies, the demo, the web app in a browser.
     Test {
@@ -75,7 +79,7 @@ enum Task {
         #[arg(last = true)]
         args: Vec<OsString>,
     },
-    /// Write the files in vectors/ anew from the code. Read the difference before you commit it.
+    /// Regenerate the files in vectors/ from the code. Read the difference before you commit it.
     Vectors,
     /// Build stonechatd with the web app in it, and stonechat, optimised.
     Build {
@@ -91,15 +95,21 @@ enum Task {
         /// Only check it with clippy, for the browser.
         #[arg(long, conflicts_with = "dev")]
         lint: bool,
+        /// Take the programs in target/debug as they are.
+        #[arg(long, hide = true)]
+        built: bool,
     },
     /// Drive the web app in Chromium against real servers, and a terminal client.
     Browser {
-        /// Write docs/screenshots/ anew instead of testing.
+        /// Regenerate docs/screenshots/ instead of testing.
         #[arg(long, conflicts_with = "names")]
         screenshots: bool,
         /// Test what people get, optimised, instead of what builds quickly.
         #[arg(long, conflicts_with = "screenshots")]
         small: bool,
+        /// Take the programs in target/debug as they are.
+        #[arg(long, hide = true, conflicts_with_all = ["screenshots", "small"])]
+        built: bool,
         /// Only tests whose names contain one of these.
         names: Vec<String>,
     },
@@ -114,7 +124,7 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    match Layout::find().and_then(|layout| perform(&layout, Cli::parse().command)) {
+    match Layout::find().and_then(|layout| perform(layout, Cli::parse().command)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -125,9 +135,14 @@ fn main() -> ExitCode {
 }
 
 /// Returns whether all is well; `test` has said itself what is not.
-fn perform(layout: &Layout, task: Task) -> Result<bool> {
+fn perform(mut layout: Layout, task: Task) -> Result<bool> {
+    layout.built = matches!(
+        task,
+        Task::Demo { built: true, .. } | Task::Web { built: true, .. } | Task::Browser { built: true, .. }
+    );
+    let layout = &layout;
     match task {
-        Task::Demo { check, data, listen, no_web } => demo::run(layout, check, data, listen.as_deref(), !no_web)?,
+        Task::Demo { check, data, listen, no_web, .. } => demo::run(layout, check, data, listen.as_deref(), !no_web)?,
         Task::Test { fast } => return suite::run(layout, fast),
         Task::Sim { seed, seeds, steps } => {
             let seeds =

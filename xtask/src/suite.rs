@@ -112,45 +112,54 @@ fn second_verifier(layout: &Layout) -> Action {
 
 /// Every check, in the order in which a mistake is cheapest to learn about.
 fn steps(layout: &Layout, fast: bool) -> Vec<Step> {
-    // One environment for all of them: another one would build the server anew. With --fast nothing builds the web app, and
-    // the tests see a server without it.
+    // The server is built around the web app, and has one environment from then on: another one would build it again. With --fast
+    // nothing builds the web app, and the tests see a server without it.
     let folder = (!fast).then(|| web::Build::Quick.folder(layout));
     let cargo = |args: &str| {
         let mut command = layout.cargo(args.split_whitespace());
+        // Tests that run the programs take those of the step "programs".
+        command.env("STONECHAT_BIN_DIR", layout.target.join("debug"));
+        command
+    };
+    let around_web = |args: &str| {
+        let mut command = cargo(args);
         if let Some(folder) = &folder {
             command.env(web::FOLDER_VARIABLE, folder);
         }
-        // Tests that run the programs take those of the step "programs".
-        command.env("STONECHAT_BIN_DIR", layout.target.join("debug"));
         Action::Run(command)
     };
     let slow = |action: &dyn Fn() -> Action| {
         if fast { Action::Skip("--fast".to_owned()) } else { action() }
     };
-    let tests = if tools::has_nextest(layout) {
-        cargo("nextest run --workspace")
+    let tests = if tools::find_subcommand(layout, &tools::NEXTEST, !fast) {
+        around_web("nextest run --workspace")
     } else {
         println!(
-            "cargo-nextest is not installed, so `cargo test` runs the tests; faster: cargo install cargo-nextest --locked"
+            "cargo-nextest is not there, so `cargo test` runs the tests; faster: cargo install cargo-nextest --locked"
         );
-        cargo("test --workspace --lib --bins --tests --no-fail-fast")
+        around_web("test --workspace --lib --bins --tests --no-fail-fast")
     };
-    let (bans, advisories) = dependency_checks(layout);
+    let (bans, advisories) = dependency_checks(layout, !fast);
     vec![
-        Step { name: "format", action: cargo("fmt --all --check") },
-        Step { name: "web app", action: slow(&|| cargo("xtask web --dev")) },
-        Step { name: "web lints", action: slow(&|| cargo("xtask web --lint")) },
-        Step { name: "lints", action: cargo("clippy --workspace --all-targets -- -D warnings") },
+        Step { name: "format", action: Action::Run(cargo("fmt --all --check")) },
+        Step { name: "lints", action: Action::Run(cargo("clippy --workspace --all-targets -- -D warnings")) },
+        Step { name: "web lints", action: slow(&|| Action::Run(cargo("xtask web --lint"))) },
+        // All is built from the whole workspace, once: with other packages selected, many dependencies have other features.
+        Step {
+            name: "packer",
+            action: slow(&|| Action::Run(cargo("build --workspace --bin xtask-bundle --examples"))),
+        },
+        Step { name: "web app", action: slow(&|| Action::Run(cargo("xtask web --dev --built"))) },
         // Some tests run the programs: they are built before, under no test's time limit.
-        Step { name: "programs", action: cargo("build --workspace --bins --examples") },
+        Step { name: "programs", action: around_web("build --workspace --bins --examples") },
         Step { name: "tests", action: tests },
         Step { name: "second verifier", action: second_verifier(layout) },
-        Step { name: "doctests", action: slow(&|| cargo("test --doc --workspace")) },
+        Step { name: "doctests", action: slow(&|| around_web("test --doc --workspace")) },
         Step { name: "simulation", action: slow(&|| simulation(layout)) },
         Step { name: "dependencies", action: bans },
         Step { name: "advisories", action: advisories },
-        Step { name: "demo", action: slow(&|| cargo("xtask demo --check")) },
-        Step { name: "browser", action: slow(&|| cargo("xtask browser")) },
+        Step { name: "demo", action: slow(&|| Action::Run(cargo("xtask demo --check --built"))) },
+        Step { name: "browser", action: slow(&|| Action::Run(cargo("xtask browser --built"))) },
     ]
 }
 
@@ -163,9 +172,9 @@ fn simulation(layout: &Layout) -> Action {
 }
 
 /// `cargo deny`, in two: the advisories need a database from the network, the rest only the lock file.
-fn dependency_checks(layout: &Layout) -> (Action, Action) {
-    if !tools::has_deny(layout) {
-        let skip = || Action::Skip("cargo-deny is not installed: cargo install cargo-deny --locked".to_owned());
+fn dependency_checks(layout: &Layout, install: bool) -> (Action, Action) {
+    if !tools::find_subcommand(layout, &tools::DENY, install) {
+        let skip = || Action::Skip("cargo-deny is not there: cargo install cargo-deny --locked".to_owned());
         return (skip(), skip());
     }
     let advisories = if tools::works(&mut layout.cargo(["deny", "fetch", "db"])) {

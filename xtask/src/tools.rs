@@ -7,8 +7,30 @@ use anyhow::{Result, bail};
 
 use crate::layout::Layout;
 
-/// SQLCipher and OpenSSL are built from source: that takes a C compiler, make, and perl with its standard modules.
+/// What the encrypted database is built with: a C compiler, and OpenSSL. The system's OpenSSL spares most of the first build's time;
+/// where it cannot be had, OpenSSL is built from source, which takes make, and perl with its standard modules.
 pub(crate) fn check_compilers() -> Result<()> {
+    if !works(Command::new("cc").arg("--version")) {
+        bail!("a C compiler (cc) is missing or does not run.\n{INSTALL_COMPILERS}");
+    }
+    if !has_openssl() {
+        install_with_apt("OpenSSL to build with", &["libssl-dev", "pkg-config"]);
+    }
+    if has_openssl() {
+        return Ok(());
+    }
+    println!(
+        "OpenSSL to build with is not there, so it is built from source, once, in some minutes. This spares it:\n  \
+         Debian, Ubuntu   apt-get install libssl-dev pkg-config\n  \
+         Fedora           dnf install openssl-devel pkgconf\n  \
+         Arch             pacman -S openssl pkgconf\n  \
+         macOS            brew install openssl@3"
+    );
+    check_openssl_from_source()
+}
+
+/// What building OpenSSL from source takes: programs that people get bring their own.
+pub(crate) fn check_openssl_from_source() -> Result<()> {
     let needed: [(&str, &[&str]); 3] = [
         ("cc", &["--version"]),
         ("make", &["--version"]),
@@ -17,17 +39,25 @@ pub(crate) fn check_compilers() -> Result<()> {
     let missing = needed.iter().filter(|(name, args)| !works(Command::new(name).args(*args))).map(|(name, _)| *name);
     let missing = missing.collect::<Vec<_>>();
     if !missing.is_empty() {
-        bail!(
-            "{} is missing or does not run. The encrypted database is built from source and needs a C compiler, make and perl:\n  \
-             Debian, Ubuntu   apt-get install build-essential perl\n  \
-             Fedora           dnf install gcc make perl\n  \
-             Arch             pacman -S base-devel perl\n  \
-             macOS            xcode-select --install",
-            missing.join(", ")
-        );
+        bail!("{} is missing or does not run. OpenSSL is built from source.\n{INSTALL_COMPILERS}", missing.join(", "));
     }
     Ok(())
 }
+
+/// Whether the system has an OpenSSL with what is needed to build with it, where `openssl-sys` looks for it.
+pub(crate) fn has_openssl() -> bool {
+    let homebrew = ["/opt/homebrew/opt/openssl@3", "/usr/local/opt/openssl@3"];
+    works(Command::new("pkg-config").args(["--exists", "openssl"]))
+        || homebrew.iter().any(|dir| Path::new(dir).is_dir())
+}
+
+/// Tells `openssl-sys` whether to take the system's OpenSSL (1) or to build its own (0).
+pub(crate) const SYSTEM_OPENSSL: &str = "OPENSSL_NO_VENDOR";
+
+const INSTALL_COMPILERS: &str = "  Debian, Ubuntu   apt-get install build-essential perl\n  \
+     Fedora           dnf install gcc make perl\n  \
+     Arch             pacman -S base-devel perl\n  \
+     macOS            xcode-select --install";
 
 /// rustfmt and clippy, installed through rustup when they are missing. Returns what was found, for the log.
 pub(crate) fn check_rust(layout: &Layout) -> Result<String> {
@@ -95,26 +125,52 @@ pub(crate) fn find(need: &Need) -> Result<&'static str> {
     if let Some(name) = search() {
         return Ok(name);
     }
-    let packages = need.debian.join(" ");
-    if rustix::process::geteuid().is_root() && works(Command::new("apt-get").arg("--version")) {
-        println!("{} is missing; installing {packages} with apt-get", need.what);
-        // The lists of a fresh container are empty or old.
-        let apt = |args: &[&str]| Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").status();
-        let _ = apt(&["update", "-qq"]);
-        let _ = apt(&[&["install", "-y", "-qq", "--no-install-recommends"], need.debian].concat());
-        if let Some(name) = search() {
-            return Ok(name);
-        }
+    install_with_apt(need.what, need.debian);
+    if let Some(name) = search() {
+        return Ok(name);
     }
+    let packages = need.debian.join(" ");
     bail!("{} is missing.\n  Debian, Ubuntu: apt-get install {packages}\n  {}", need.what, need.elsewhere);
 }
 
-pub(crate) fn has_nextest(layout: &Layout) -> bool {
-    works(&mut layout.cargo(["nextest", "--version"]))
+/// As root on a Debian, as in a container. Whether it worked is for the caller to see.
+fn install_with_apt(what: &str, packages: &[&str]) {
+    if packages.is_empty() || !rustix::process::geteuid().is_root() || !works(Command::new("apt-get").arg("--version"))
+    {
+        return;
+    }
+    println!("{what} is missing; installing {} with apt-get", packages.join(" "));
+    // The lists of a fresh container are empty or old.
+    let apt = |args: &[&str]| Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").status();
+    let _ = apt(&["update", "-qq"]);
+    let _ = apt(&[&["install", "-y", "-qq", "--no-install-recommends"], packages].concat());
 }
 
-pub(crate) fn has_deny(layout: &Layout) -> bool {
-    works(&mut layout.cargo(["deny", "--version"]))
+/// A subcommand of Cargo, as its own package of crates.io.
+pub(crate) struct Subcommand {
+    name: &'static str,
+    package: &'static str,
+    version: &'static str,
+}
+
+pub(crate) const NEXTEST: Subcommand = Subcommand { name: "nextest", package: "cargo-nextest", version: "0.9.143" };
+pub(crate) const DENY: Subcommand = Subcommand { name: "deny", package: "cargo-deny", version: "0.20.2" };
+
+/// Whether a subcommand of Cargo is there. With `install` it is installed when it is missing, which takes minutes once.
+pub(crate) fn find_subcommand(layout: &Layout, subcommand: &Subcommand, install: bool) -> bool {
+    let Subcommand { name, package, version } = subcommand;
+    let is_there = || works(&mut layout.cargo([name, "--version"]));
+    if is_there() {
+        return true;
+    }
+    if !install {
+        return false;
+    }
+    println!("{package} is missing; installing {version} with cargo");
+    let mut install = layout.cargo(["install", "--quiet", "--locked", "--debug", "--version", version, package]);
+    // It runs for seconds: what optimising and debug information would cost to compile is never earned back.
+    install.env("CARGO_PROFILE_DEV_DEBUG", "false");
+    install.status().is_ok_and(|status| status.success()) && is_there()
 }
 
 /// Whether a command runs and succeeds. Its output is not shown.

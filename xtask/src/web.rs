@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::commands::run;
 use crate::layout::{Layout, show};
+use crate::programs;
 use crate::tools::{self, Need};
 
 /// How the web app is built.
@@ -50,10 +51,10 @@ pub(crate) fn build(layout: &Layout, build: Build) -> Result<PathBuf> {
     let compiled = start.elapsed();
 
     let start = Instant::now();
-    let programs = layout.target.join(TARGET).join(directory);
-    let mut bundle = layout.cargo(["run", "--quiet", "-p", "xtask-bundle", "--"]);
-    bundle.arg("--page").arg(programs.join("stonechat-page.wasm"));
-    bundle.arg("--worker").arg(programs.join("stonechat-worker.wasm"));
+    let wasm = layout.target.join(TARGET).join(directory);
+    let mut bundle = Command::new(programs::packer(layout)?);
+    bundle.arg("--page").arg(wasm.join("stonechat-page.wasm"));
+    bundle.arg("--worker").arg(wasm.join("stonechat-worker.wasm"));
     bundle.arg("--static").arg(layout.root.join("crates/web/static")).arg("--out").arg(&folder);
     if build == Build::Quick {
         bundle.arg("--quick");
@@ -85,7 +86,7 @@ pub(crate) enum Drive {
         /// With what people get, which takes some minutes to build, instead of what the other tests use.
         small: bool,
     },
-    /// Writes `docs/screenshots/` anew.
+    /// Regenerates `docs/screenshots/`.
     Screenshots,
     /// Measures, with the optimised programs.
     Bench(Vec<OsString>),
@@ -96,23 +97,26 @@ pub(crate) fn drive(layout: &Layout, drive: &Drive) -> Result<()> {
     let chromium = tools::find(&CHROMIUM)?;
     tools::find(&NODE)?;
     tools::check_compilers()?;
-    let (kind, programs, directory): (_, &[&str], _) = match drive {
-        Drive::Bench(_) | Drive::Tests { small: true, .. } => (Build::Small, MEASURED, "release"),
-        // The whole workspace, as the other tests do: the same features, hence one build for all.
+    let directory = match drive {
+        Drive::Bench(_) | Drive::Tests { small: true, .. } => {
+            let folder = build(layout, Build::Small)?;
+            let mut cargo = layout.cargo_release(MEASURED);
+            run(cargo.env(FOLDER_VARIABLE, folder), "The compiler's message above says what is wrong.")?;
+            layout.target.join("release")
+        }
         Drive::Tests { .. } | Drive::Screenshots => {
-            (Build::Quick, &["build", "--workspace", "--bins", "--examples"], "debug")
+            if !layout.built {
+                programs::build(layout, true, &mut |what| println!("{what}"))?;
+            }
+            layout.target.join("debug")
         }
     };
-    let folder = build(layout, kind)?;
-    let mut programs = layout.cargo(programs);
-    run(programs.env(FOLDER_VARIABLE, folder), "The compiler's message above says what is wrong.")?;
 
     let tests = layout.root.join("tests/web");
     let mut install = Command::new("npm");
     install.args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&tests);
     run(&mut install, "The tests need playwright-core and axe-core from npm's registry.")?;
 
-    let directory = layout.target.join(directory);
     let mut node = Command::new("node");
     node.current_dir(&tests)
         .env("STONECHAT_CHROMIUM", chromium)
@@ -176,6 +180,11 @@ const MEASURED: &[&str] = &[
     "--example",
     "flood",
 ];
+/// What compiling the web app needs, before anything is built.
+pub(crate) fn check_compilers(layout: &Layout) -> Result<()> {
+    set_up(layout).map(drop)
+}
+
 /// Everything that building and driving the web app needs, before anything is built: what is missing is best known at once.
 pub(crate) fn check_tools(layout: &Layout) -> Result<()> {
     set_up(layout)?;
