@@ -7,7 +7,7 @@
 use akd_core::configuration::Configuration as _;
 use akd_core::proto::specs::types as proto;
 use akd_core::{AzksElement, AzksValue, NodeLabel, SingleAppendOnlyProof};
-use protobuf::Message as _;
+use protobuf::{CodedInputStream, Message as _};
 use stonechat_wire::{DirectoryRecord, TreeHash, decode};
 
 use crate::proof::Configuration;
@@ -128,6 +128,9 @@ impl Follower {
 /// [`AuditError::NoProof`] when it is not a proof, [`AuditError::NotAppendOnly`] when it does not hold.
 pub fn verify_append_only(proof: &[u8], before: &[u8; 32], record: &DirectoryRecord) -> Result<(), AuditError> {
     let epoch = record.epoch;
+    if !has_whole_elements(proof) {
+        return Err(AuditError::NoProof { epoch });
+    }
     let proof = proto::SingleAppendOnlyProof::parse_from_bytes(proof).map_err(|_| AuditError::NoProof { epoch })?;
     let proof = SingleAppendOnlyProof::try_from(&proof).map_err(|_| AuditError::NoProof { epoch })?;
     let wrong = AuditError::NotAppendOnly { epoch };
@@ -142,6 +145,29 @@ pub fn verify_append_only(proof: &[u8], before: &[u8; 32], record: &DirectoryRec
     });
     let all = unchanged.iter().copied().chain(inserted).collect();
     if root_of(unchanged) == Some(*before) && root_of(all) == Some(record.root) { Ok(()) } else { Err(wrong) }
+}
+
+/// Whether each element of a proof is at least as long as its hash. A proof may have tens of megabytes, and once it is read,
+/// an element of two bytes would take a hundred times as much room: whoever serves it could fill the memory of a witness.
+fn has_whole_elements(proof: &[u8]) -> bool {
+    const BYTES: u32 = 2;
+    let mut input = CodedInputStream::from_bytes(proof);
+    let mut next = || -> protobuf::Result<Option<bool>> {
+        let Some(tag) = input.read_raw_tag_or_eof()? else { return Ok(None) };
+        if tag & 7 != BYTES {
+            return Ok(Some(false));
+        }
+        let length = input.read_raw_varint32()?;
+        input.skip_raw_bytes(length)?;
+        Ok(Some(length >= ELEMENT_BYTES_MIN))
+    };
+    loop {
+        match next() {
+            Ok(None) => return true,
+            Ok(Some(true)) => {}
+            Ok(Some(false)) | Err(_) => return false,
+        }
+    }
 }
 
 /// An append-only proof as it travels.
@@ -202,4 +228,28 @@ fn missing() -> AzksElement {
 
 fn bit(label: &NodeLabel, at: u32) -> bool {
     label.label_val[(at / 8) as usize] >> (7 - at % 8) & 1 == 1
+}
+
+/// A hash of 32 bytes behind its tag and its length.
+const ELEMENT_BYTES_MIN: u32 = 34;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_shorter_than_a_hash_are_no_proof_and_are_not_read() {
+        let element = |length: u8| [&[0x0a, length][..], &vec![7; usize::from(length)]].concat();
+        assert!(has_whole_elements(&[]));
+        assert!(has_whole_elements(&[element(34), element(100)].concat()));
+        assert!(!has_whole_elements(&[element(34), element(33)].concat()));
+        assert!(!has_whole_elements(&element(0).repeat(1_000_000)));
+        // Cut off, too long, and a field that no proof has.
+        assert!(!has_whole_elements(&element(34)[..35]));
+        assert!(!has_whole_elements(&[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]));
+        assert!(!has_whole_elements(&[0x08, 0x01]));
+        let record = DirectoryRecord { epoch: 1, root: [0; 32], time: stonechat_wire::Timestamp(1) };
+        let proof = element(0).repeat(10);
+        assert_eq!(verify_append_only(&proof, &empty_root(), &record), Err(AuditError::NoProof { epoch: 1 }));
+    }
 }
