@@ -149,13 +149,14 @@ pub(crate) fn vectors(layout: &Layout) -> Result<()> {
 
 pub(crate) fn build(layout: &Layout, with_web: bool) -> Result<()> {
     tools::check_openssl_from_source()?;
-    let args = ["build", "--release", "-p", "stonechat-server", "-p", "stonechat-cli", "--bins"];
+    let args =
+        ["build", "--release", "-p", "stonechat-server", "-p", "stonechat-witness", "-p", "stonechat-cli", "--bins"];
     let mut cargo = layout.cargo_release(args);
     if with_web {
         cargo.env(web::FOLDER_VARIABLE, web::build(layout, web::Build::Small)?);
     }
     run(&mut cargo, "The compiler's message above says what is wrong.")?;
-    for name in ["stonechatd", "stonechat"] {
+    for name in ["stonechatd", "stonechat-witness", "stonechat"] {
         println!("built {}", show(&layout.target.join("release").join(name)));
     }
     if !with_web {

@@ -133,8 +133,8 @@ fn start(
     progress.step(&format!("starting stonechatd (log: {})", show(&home.path("stonechatd.log"))));
     let stonechatd = layout.program("stonechatd")?;
     let config = home.path("stonechatd.toml");
-    fs::write(&config, config_text(&witness_keys(&stonechatd, home, stop)?)?)
-        .context("cannot write the configuration")?;
+    let witness = layout.program("stonechat-witness")?;
+    fs::write(&config, config_text(&witness_keys(&witness, home, stop)?)?).context("cannot write the configuration")?;
     let mut command = quiet(tied(&layout.xtask, &stonechatd));
     command
         .arg("serve")
@@ -151,11 +151,11 @@ fn start(
     progress.step("starting two witnesses, who follow the server's directory and confirm what they verified");
     let mut witnesses = Vec::new();
     for name in WITNESSES {
-        let mut command = quiet(tied(&layout.xtask, &stonechatd));
-        command.args(["witness", "--directory", &url, "--data"]).arg(home.path(name));
-        let mut witness = Service::start(name, command, &home.path(&format!("{name}.log")))?;
-        witness.wait_for("its verifier key", START_LIMIT, stop, |line| is_verifier_key(line).then_some(()))?;
-        witnesses.push(witness);
+        let mut command = quiet(tied(&layout.xtask, &witness));
+        command.args(["--directory", &url, "--data"]).arg(home.path(name));
+        let mut service = Service::start(name, command, &home.path(&format!("{name}.log")))?;
+        service.wait_for("its verifier key", START_LIMIT, stop, |line| is_verifier_key(line).then_some(()))?;
+        witnesses.push(service);
     }
 
     progress.step(&format!("starting the contact @echo (log: {})", show(&home.path("echo.log"))));
@@ -168,10 +168,10 @@ fn start(
 }
 
 /// The keys of the witnesses, which are made the first time.
-fn witness_keys(stonechatd: &Path, home: &Home, stop: &StopFlag) -> Result<Vec<String>> {
+fn witness_keys(witness: &Path, home: &Home, stop: &StopFlag) -> Result<Vec<String>> {
     let key = |name: &str| {
-        let mut command = quiet(Command::new(stonechatd));
-        command.args(["witness", "--key", "--directory", "http://127.0.0.1", "--data"]).arg(home.path(name));
+        let mut command = quiet(Command::new(witness));
+        command.args(["--key", "--data"]).arg(home.path(name));
         let line = command_line(&command);
         let output = run_within(command, COMMAND_LIMIT, stop)?;
         let key = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -418,11 +418,9 @@ mod tests {
             path
         };
         let xtask = program("xtask", "shift 2; exec \"$@\"");
-        program(
-            "debug/stonechatd",
-            "trap 'exit 0' TERM; case \"$1\" in serve) echo listening on http://127.0.0.1:9 ;; *) echo name+hash+key ;; esac
-            [ \"$2\" = --key ] || while :; do sleep 0.05; done",
-        );
+        let server = "trap 'exit 0' TERM; echo listening on http://127.0.0.1:9; while :; do sleep 0.05; done";
+        program("debug/stonechatd", server);
+        program("debug/stonechat-witness", "echo name+hash+key; [ \"$1\" = --key ] || exec sleep 60");
         program("debug/examples/echo", echo);
         let answer = r#"case "$3" in
             signup) mkdir "$2"; echo '{"recovery_phrase":"1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24"}' ;;

@@ -81,7 +81,7 @@ enum Task {
     },
     /// Regenerate the files in vectors/ from the code. Read the difference before you commit it.
     Vectors,
-    /// Build stonechatd with the web app in it, and stonechat, optimised.
+    /// Build stonechatd with the web app in it, stonechat-witness and stonechat, optimised.
     Build {
         /// Leave the web app out: neither Rust's wasm target nor clang is needed then.
         #[arg(long)]

@@ -1,4 +1,5 @@
-//! The programs that the demo and the browser's tests run: `stonechatd` with the web app in it, `stonechat`, the contact `echo`.
+//! The programs that the demo and the browser's tests run: `stonechatd` with the web app in it, `stonechat-witness`,
+//! `stonechat`, the contact `echo`.
 //!
 //! Each package is compiled once, and only what runs: Cargo compiles a dependency with the features that the *selected* packages
 //! ask for together, so all of it is built from one selection. The web app comes between: the server is built around it.
@@ -8,10 +9,12 @@ use crate::layout::Layout;
 use crate::web;
 
 /// The packages behind the programs. Selecting others would compile many dependencies again, with other features.
-const SELECTION: [&str; 9] = [
+const SELECTION: [&str; 11] = [
     "build",
     "--package",
     "stonechat-server",
+    "--package",
+    "stonechat-witness",
     "--package",
     "stonechat-cli",
     "--package",
@@ -30,11 +33,11 @@ pub(crate) const fn steps(with_web: bool) -> u32 {
 /// Builds them in the dev profile; says what begins through `step`.
 pub(crate) fn build(layout: &Layout, with_web: bool, step: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
     if !with_web {
-        step("compiling the server, the terminal client and a contact that answers");
-        return compile(layout, &["--bin", "stonechatd", "--bin", "stonechat"], false);
+        step("compiling the server, a witness, the terminal client and a contact that answers");
+        return compile(layout, &["--bin", "stonechatd", "--bin", "stonechat-witness", "--bin", "stonechat"], false);
     }
-    step("compiling the terminal client and a contact that answers");
-    compile(layout, &["--bin", "stonechat", "--bin", "xtask-bundle"], false)?;
+    step("compiling a witness, the terminal client and a contact that answers");
+    compile(layout, &["--bin", "stonechat", "--bin", "stonechat-witness", "--bin", "xtask-bundle"], false)?;
     step("compiling the web app for the browser");
     web::build(layout, web::Build::Quick)?;
     step("compiling the server around the web app");

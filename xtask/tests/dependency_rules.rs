@@ -18,8 +18,15 @@ fn workspace_crates_depend_on_each_other_only_downwards() {
         ("stonechat-directory", (&["stonechat-wire"], &["stonechat-wire"])),
         ("stonechat-core", (&["stonechat-directory", "stonechat-wire"], &["stonechat-wire"])),
         ("stonechat-client", (&["stonechat-core", "stonechat-directory", "stonechat-wire"], &["stonechat-core"])),
-        // The command `audit` follows a directory from the outside, without a client.
-        ("stonechat-cli", (&["stonechat-client", "stonechat-directory", "stonechat-wire"], &["stonechat-client"])),
+        ("stonechat-witness", (&["stonechat-directory", "stonechat-wire"], &["stonechat-directory"])),
+        // The command `audit` follows a directory from the outside, as a witness does and without a client.
+        (
+            "stonechat-cli",
+            (
+                &["stonechat-client", "stonechat-directory", "stonechat-wire", "stonechat-witness"],
+                &["stonechat-client", "stonechat-witness"],
+            ),
+        ),
         ("stonechat-server", (&["stonechat-directory", "stonechat-wire"], &["stonechat-directory", "stonechat-wire"])),
         (
             "stonechat-sim",
@@ -50,6 +57,15 @@ fn workspace_crates_depend_on_each_other_only_downwards() {
 #[test]
 fn the_server_links_neither_the_core_nor_an_mls_library() {
     Graph::load().assert_free_of("stonechat-server", |name| name == "stonechat-core" || is_mls(name));
+}
+
+#[test]
+fn a_witness_links_no_database_no_openssl_no_client_and_no_server() {
+    const NAMES: &[&str] =
+        &["rusqlite", "libsqlite3-sys", "sqlcipher-src", "openssl", "openssl-sys", "openssl-src", "tokio"];
+    let is_ours =
+        |name: &str| name.starts_with("stonechat-") && !["stonechat-wire", "stonechat-directory"].contains(&name);
+    Graph::load().assert_free_of("stonechat-witness", |name| NAMES.contains(&name) || is_mls(name) || is_ours(name));
 }
 
 #[test]

@@ -4,9 +4,8 @@
 //! all of it are checked here. At the first inconsistency it stops and writes what shows it into a file.
 
 use std::fs;
-use std::io::{IsTerminal as _, Read as _};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
@@ -15,6 +14,7 @@ use stonechat_directory::{
     Audit, AuditStop, DirectoryPolicy, Evidence, PolicyError, SignedNote, Source, Verdict, VerifierKey, mirror,
 };
 use stonechat_wire::limits::{CHECKPOINT_BYTES_MAX, DIRECTORY_POLICY_BYTES_MAX};
+use stonechat_witness::HttpSource;
 
 use crate::error::{Exit, Failure};
 use crate::output::Output;
@@ -49,7 +49,7 @@ pub(crate) fn run(out: Output, args: &AuditArgs) -> Result<(), Failure> {
 }
 
 fn audit(out: Output, server: &str, args: &AuditArgs) -> Result<(), Failure> {
-    let mut source = HttpSource::new(server);
+    let mut source = directory_of(server)?;
     let policy = match &args.policy {
         Some(file) => fs::read(file).map_err(|error| unreadable(file, &error))?,
         None => source.get("policy", DIRECTORY_POLICY_BYTES_MAX).map_err(offline)?,
@@ -107,7 +107,7 @@ fn judge(out: Output, file: &Path, server: Option<&str>) -> Result<(), Failure> 
     if let (Some(server), Some((from, to))) = (server, evidence.sizes())
         && from != to
     {
-        let mut source = HttpSource::new(server);
+        let mut source = directory_of(server)?;
         // A directory that has no answer leaves the file as it is.
         let answer = mirror::consistency(&mut source, from, to).unwrap_or_default();
         evidence = evidence.with_answer(&answer);
@@ -145,6 +145,10 @@ fn accuse(args: &AuditArgs, what: &str, evidence: &Evidence) -> Failure {
     };
     let message = format!("THE DIRECTORY CONTRADICTS ITSELF: {what}. {kept}");
     Failure::new("directory_inconsistent", Exit::Refused, message)
+}
+
+fn directory_of(server: &str) -> Result<HttpSource, Failure> {
+    HttpSource::new(server).map_err(|error| Failure::input("bad_address", error.to_string()))
 }
 
 fn unreadable(file: &Path, error: &std::io::Error) -> Failure {
@@ -189,53 +193,3 @@ impl Progress {
         self.out.notice("progress", &format!("{done} of {all} records verified"));
     }
 }
-
-/// A directory over HTTP.
-struct HttpSource {
-    agent: ureq::Agent,
-    base: String,
-}
-
-impl HttpSource {
-    fn new(server: &str) -> Self {
-        let certificates = rustls_native_certs::load_native_certs().certs;
-        let roots: Vec<_> =
-            certificates.iter().map(|certificate| ureq::tls::Certificate::from_der(certificate).to_owned()).collect();
-        let tls = ureq::tls::TlsConfig::builder()
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .root_certs(ureq::tls::RootCerts::new_with_certs(&roots))
-            .build();
-        let config = ureq::Agent::config_builder()
-            .tls_config(tls)
-            .http_status_as_error(false)
-            .timeout_global(Some(REQUEST_TIMEOUT))
-            .build();
-        Self { agent: config.into(), base: format!("{}/directory", server.trim_end_matches('/')) }
-    }
-}
-
-impl Source for HttpSource {
-    type Error = String;
-
-    fn get(&mut self, path: &str, bytes_max: usize) -> Result<Vec<u8>, String> {
-        let url = format!("{}/{path}", self.base);
-        let answer = self.agent.get(&url).call().map_err(|error| format!("{url}: {error}"))?;
-        if answer.status() != 200 {
-            return Err(format!("{url} answered {}", answer.status()));
-        }
-        let mut bytes = Vec::new();
-        let limit = bytes_max as u64 + 1;
-        answer
-            .into_body()
-            .into_reader()
-            .take(limit)
-            .read_to_end(&mut bytes)
-            .map_err(|error| format!("{url}: {error}"))?;
-        if bytes.len() > bytes_max {
-            return Err(format!("{url} is longer than {bytes_max} bytes"));
-        }
-        Ok(bytes)
-    }
-}
-
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);

@@ -49,7 +49,7 @@ requests_per_sec = 2000
 # The directory's name in what it signs. Without it, one is made from its key. Clients and witnesses pin it: choose it
 # before the first account, never change it.
 # origin = "chat.example.org/directory"
-# Witnesses: the verifier keys that `stonechatd witness` prints, and how many of them must have cosigned a head before
+# Witnesses: the verifier keys that `stonechat-witness` prints, and how many of them must have cosigned a head before
 # clients believe it. Clients pin both when they sign up. With threshold 0 they believe the server's signature alone.
 witnesses = []
 threshold = 0

@@ -23,7 +23,6 @@ pub mod services;
 pub mod store;
 mod tls;
 mod web;
-pub mod witness;
 
 pub use secrets::{SecretsError, load_directory_keys, load_token_key};
 pub use serve::serve;

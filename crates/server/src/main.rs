@@ -11,7 +11,6 @@ use stonechat_server::config::{Config, DEFAULT_FILE, LogConfig, LogFormat};
 use stonechat_server::disclose::disclose;
 use stonechat_server::services::Services;
 use stonechat_server::store::{Options, SqliteLog};
-use stonechat_server::witness::{self, WitnessOptions};
 use stonechat_server::{load_directory_keys, load_tls, load_token_key, serve};
 use stonechat_wire::Handle;
 use tokio::net::TcpListener;
@@ -23,7 +22,11 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// The Stonechat server: delivers end-to-end encrypted messages that it cannot read.
 #[derive(Parser)]
-#[command(name = "stonechatd", version)]
+#[command(
+    name = "stonechatd",
+    version,
+    after_help = "To witness a directory, run `stonechat-witness`, a program of its own."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -33,11 +36,13 @@ struct Cli {
 enum Command {
     /// Runs the server until SIGTERM or SIGINT.
     Serve(ServeArgs),
-    /// Follows a directory, checks that it takes nothing back, and cosigns its heads.
-    ///
-    /// Prints its verifier key first: the directory's operator puts it into the configuration, under `witnesses`. Stops
-    /// with a file of evidence at the first inconsistency.
-    Witness(WitnessArgs),
+    /// Where the witness went.
+    #[command(hide = true, disable_help_flag = true)]
+    Witness {
+        /// What it was told.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        _args: Vec<String>,
+    },
     /// Prints everything that the server holds about an account.
     Disclose(DiscloseArgs),
     /// Prints the configuration file with every key at its default.
@@ -55,22 +60,6 @@ struct ServeArgs {
     /// Address to listen on; port 0 picks a free one. Overrides the file.
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-}
-
-#[derive(Args)]
-struct WitnessArgs {
-    /// The address of the server whose directory it is.
-    #[arg(long, value_name = "URL")]
-    directory: String,
-    /// Folder for the witness's key and for what it has verified. Losing it means starting again from the first record.
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
-    /// The witness's name in its signatures, like `witness.example.org`. Without it, one is made from its key.
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
-    /// Prints the verifier key and stops.
-    #[arg(long)]
-    key: bool,
 }
 
 #[derive(Args)]
@@ -93,7 +82,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Serve(args) => run_serve(args),
-        Command::Witness(args) => run_witness(args),
+        Command::Witness { .. } => Err(anyhow!(
+            "the witness is a program of its own now: `stonechat-witness`. It takes the same options and the same folder"
+        )),
         Command::Disclose(args) => run_disclose(&args),
         Command::Config => print(DEFAULT_FILE),
     };
@@ -134,18 +125,6 @@ fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
         tracing::info!("stopped");
     }
     served
-}
-
-fn run_witness(args: WitnessArgs) -> anyhow::Result<()> {
-    start_logs(&LogConfig::default());
-    make_data_folder(&args.data)?;
-    let (directory, key_only) = (args.directory, args.key);
-    let witness = witness::Witness::open(&WitnessOptions { directory, data: args.data, name: args.name })?;
-    print(&format!("{}\n", witness.verifier()))?;
-    if key_only {
-        return Ok(());
-    }
-    Err(witness.run().into())
 }
 
 fn run_disclose(args: &DiscloseArgs) -> anyhow::Result<()> {

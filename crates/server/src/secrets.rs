@@ -1,5 +1,5 @@
 //! The secrets of a server, each in a file of mode 0600: the seed of the key that tokens are issued under, the seed of the
-//! directory's keys. A witness keeps the seed of its own key the same way.
+//! directory's keys.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -52,7 +52,7 @@ pub fn load_directory_keys(data: &Path) -> Result<DirectoryKeys, SecretsError> {
 }
 
 /// Reads a seed of a data folder; makes it the first time.
-pub(crate) fn load_seed(data: &Path, name: &str, lost: &'static str) -> Result<Zeroizing<[u8; 32]>, SecretsError> {
+fn load_seed(data: &Path, name: &str, lost: &'static str) -> Result<Zeroizing<[u8; 32]>, SecretsError> {
     let path = data.join(name);
     let failed = |source| SecretsError::Io { path: path.clone(), source };
     let stored = match fs::read(&path) {

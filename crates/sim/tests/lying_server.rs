@@ -321,7 +321,7 @@ impl Drop for Witness {
 }
 
 fn witness(directory: &str, folder: &Path) -> Command {
-    let mut command = Command::new(program("stonechatd"));
-    command.args(["witness", "--directory", directory, "--data"]).arg(folder);
+    let mut command = Command::new(program("stonechat-witness"));
+    command.args(["--directory", directory, "--data"]).arg(folder);
     command
 }

@@ -3,14 +3,15 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use stonechat_directory::{Asked, DirectoryPolicy, Evidence, Head, Verdict, VerifiedAccount, VerifierKey};
 use stonechat_wire::{Handle, Reply, Request};
 use tempfile::TempDir;
 
-use crate::harness::{Client, Server, http_get, stonechatd};
+use crate::harness::{Client, Server, http_get};
+use crate::programs::program;
 
 struct Witness {
     child: Child,
@@ -19,17 +20,13 @@ struct Witness {
 
 impl Witness {
     fn key(dir: &Path) -> VerifierKey {
-        let output = stonechatd()
-            .args(["witness", "--key", "--directory", "http://127.0.0.1:9", "--data"])
-            .arg(dir)
-            .output()
-            .unwrap();
+        let output = Command::new(program("stonechat-witness")).args(["--key", "--data"]).arg(dir).output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
     }
 
     fn start(dir: TempDir, server: &Server) -> Self {
-        let mut child = stonechatd()
-            .args(["witness", "--directory", &format!("http://{}", server.address), "--data"])
+        let mut child = Command::new(program("stonechat-witness"))
+            .args(["--directory", &format!("http://{}", server.address), "--data"])
             .arg(dir.path())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::options().create(true).append(true).open(dir.path().join("log")).unwrap())

@@ -5,6 +5,8 @@ mod full_disk;
 mod harness;
 mod hostile;
 mod operator;
+#[path = "../../../sim/tests/support/programs.rs"]
+mod programs;
 mod small_disk;
 mod talk;
 mod web;
