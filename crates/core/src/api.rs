@@ -1,4 +1,6 @@
 //! What goes into the core and what comes out: the vocabulary that the SDK, the terminal and the simulation share.
+//!
+//! Long because it is one vocabulary, mostly documents.
 
 use std::fmt;
 

@@ -209,7 +209,7 @@ impl NewLeaf {
     }
 }
 
-/// A commit that MLS accepts, to be judged.
+/// A commit that [`crate::mls`] accepts, to be judged: it comes from inside of the group, and has no other kind of proposal.
 #[derive(Clone, Copy)]
 pub struct Proposed<'a> {
     /// The state that it stands on.
@@ -218,8 +218,6 @@ pub struct Proposed<'a> {
     pub members_before: &'a [PolicyLeaf],
     /// The leaf that made it.
     pub committer: u32,
-    /// Whether it comes from outside of the group.
-    pub external: bool,
     /// The leaves that it adds, in order.
     pub adds: &'a [NewLeaf],
     /// The leaves that it removes.
@@ -228,10 +226,6 @@ pub struct Proposed<'a> {
     pub self_leaving: &'a [u32],
     /// The committer's new leaf, if it has an update path.
     pub sender_update: Option<&'a NewLeaf>,
-    /// Update proposals of others.
-    pub other_updates: usize,
-    /// Whether it has proposals other than add, remove, update and group context.
-    pub other_proposals: bool,
     /// The state that it leads to.
     pub after: &'a GroupState,
     /// The verified account log of an account, as known now.
@@ -241,12 +235,6 @@ pub struct Proposed<'a> {
 /// Why a commit is not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// External commit.
-    #[error("a commit came from outside of the group")]
-    External,
-    /// Update by proposal, pre-shared key, re-initialisation or an unknown kind.
-    #[error("a commit has a kind of proposal that is not used here")]
-    Proposal,
     /// Not in the tree, or removes itself.
     #[error("a commit was not made by a member who stays")]
     Committer,
@@ -305,12 +293,6 @@ pub enum Refusal {
 /// # Errors
 /// The first [`Refusal`] that applies.
 pub fn check_commit(commit: &Proposed<'_>) -> Result<(), Refusal> {
-    if commit.external {
-        return Err(Refusal::External);
-    }
-    if commit.other_proposals || commit.other_updates > 0 {
-        return Err(Refusal::Proposal);
-    }
     let gone: BTreeSet<u32> = commit.removes.iter().chain(commit.self_leaving).copied().collect();
     if gone.iter().any(|index| leaf(commit, *index).is_none()) {
         return Err(Refusal::NoSuchLeaf);

@@ -15,7 +15,7 @@ use super::{
     key_package, state_of,
 };
 use crate::crypto::Secret;
-use crate::store::vault::VaultError;
+use crate::store::VaultError;
 
 /// A group that this device is a member of.
 pub struct Group {

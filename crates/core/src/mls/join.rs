@@ -9,7 +9,7 @@ use openmls_traits::OpenMlsProvider as _;
 use super::group::{exported, leaves_of};
 use super::{Group, JOIN_CONFIG, Leaf, Mls, MlsError, key_package, state_of};
 use crate::crypto::Secret;
-use crate::store::vault::VaultError;
+use crate::store::VaultError;
 
 /// Why a welcome leads nowhere.
 #[derive(Debug, Clone, thiserror::Error)]

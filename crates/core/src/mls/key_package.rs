@@ -11,7 +11,7 @@ use openmls::prelude::{
 use openmls_traits::OpenMlsProvider as _;
 
 use super::{EXPIRY_EXTENSION, LeafIdentity, Mls, MlsError, STATE_EXTENSION, Signer, capabilities};
-use crate::store::vault::VaultError;
+use crate::store::VaultError;
 
 /// What a valid key package says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

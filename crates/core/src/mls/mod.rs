@@ -44,7 +44,8 @@ pub use group::{Group, ReceiveError, Received, StagedProposal};
 pub use join::{JoinError, StagedJoin, open_welcome};
 pub use key_package::{KeyPackageError, KeyPackageInfo, delete_key_package, generate_key_package, inspect_key_package};
 
-use crate::store::vault::{Txn, VaultError};
+use crate::error::{CoreError, Stop};
+use crate::store::{Txn, VaultError};
 use provider::Provider;
 
 /// GroupContext extension with the conversation's state: opaque bytes to MLS. From the range for private use.
@@ -119,6 +120,31 @@ pub enum MlsError {
     /// The library's word for our own mistake.
     #[error("MLS: {0}")]
     Library(String),
+}
+
+/// What a failure of MLS on our own data means: the vault, or a fault of ours.
+impl From<MlsError> for CoreError {
+    fn from(error: MlsError) -> Self {
+        match error {
+            MlsError::Storage(error) => Self::Vault(error),
+            other => Self::Bug(format!("MLS: {other}")),
+        }
+    }
+}
+
+impl<R> From<MlsError> for Stop<R> {
+    fn from(error: MlsError) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+impl From<KeyPackageError> for CoreError {
+    fn from(error: KeyPackageError) -> Self {
+        match error {
+            KeyPackageError::Storage(error) => Self::Vault(error),
+            other => Self::Bug(format!("MLS: {other}")),
+        }
+    }
 }
 
 /// The device's Ed25519 key as MLS uses it: in leaves, messages and commits.

@@ -31,7 +31,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::storage::Store;
-use crate::store::vault::{Txn, VaultError};
+use crate::store::{Txn, VaultError};
 
 /// Everything that OpenMLS needs for the calls of one step.
 pub(super) struct Provider<'t, 'v> {

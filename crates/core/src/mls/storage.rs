@@ -12,7 +12,7 @@ use openmls_traits::storage::{CURRENT_VERSION as V, StorageProvider, traits};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::store::vault::{Row, Table, Txn, VaultError};
+use crate::store::{Row, Table, Txn, VaultError};
 
 /// Kind of a row; the first byte of its key. Never changes meaning.
 #[derive(Clone, Copy)]

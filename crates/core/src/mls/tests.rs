@@ -1,5 +1,7 @@
 //! Groups of two and three devices over vaults in memory. Every call loads the group anew and commits its transaction, as a
 //! client would that is restarted between any two steps.
+//!
+//! Long because each test is a rule of RFC 9420 as we use it, and they share one small client.
 
 use std::cell::Cell;
 
@@ -11,7 +13,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use super::*;
-use crate::store::vault::{MemoryVault, Order, Row, Table, VaultRead};
+use crate::store::vault::MemoryVault;
+use crate::store::{Order, Row, Table, VaultRead};
 
 pub(super) const GROUP: [u8; 32] = [7; 32];
 pub(super) const NOW_MS: u64 = 1_800_000_000_000;
@@ -573,7 +576,7 @@ fn a_vault_of_the_first_format_still_opens() {
         let (name, value) = line.split_once(' ').unwrap();
         let value = hex::decode(value).unwrap();
         match hex::decode(name) {
-            Ok(key) => changes.push(crate::store::vault::Change { table: Table::Mls, key, value: Some(value) }),
+            Ok(key) => changes.push(crate::store::Change { table: Table::Mls, key, value: Some(value) }),
             Err(_) => rest.push(value),
         }
     }

@@ -1,226 +1,270 @@
-//! This account: sign-up, the keys of this device, and what is known of others.
+//! What is stored of people: their account logs, their handles, and what this account decided about them.
 //!
 //! A log of somebody else is stored only after it verified from entry 0 and, if one was stored before, starts with all of
 //! that. Nothing else may write [`Table::Account`].
 
-use ed25519_dalek::SigningKey;
-use rand_core::CryptoRngCore;
-use stonechat_wire::{
-    AccountId, AccountLog, AccountState, Capability, DeviceId, Handle, List, LogBody, LogEntry, Signer, Timestamp,
-};
-use zeroize::Zeroizing;
+use minicbor::{Decode, Encode};
+use stonechat_wire::{AccountId, AccountLog, AccountState, Handle, Timestamp, TreeHash};
 
-use crate::CoreError;
-use crate::api::{Doubt, Me};
+use crate::api::Doubt;
 use crate::content::Notice;
 use crate::crypto::Secret;
-use crate::crypto::keys::{self, DeviceSecrets};
+use crate::error::{CoreError, Stop};
 use crate::step::Ctx;
-use crate::store::records::{ContactRecord, ME, MeRecord, POLICY, Read, Write, check_key, handle_key};
-use crate::store::vault::{Change, Table, Txn, VaultError, VaultRead};
+use crate::store::{Listed, Read, Record, Table, VaultError, damaged};
 
-/// A new account, not yet known to any server.
-pub struct SignUp {
-    /// For the vault, before anything else.
-    pub changes: Vec<Change>,
-    /// 24 words. Shown once, kept nowhere.
-    pub recovery_phrase: Zeroizing<String>,
-    /// What was made.
-    pub me: Me,
-}
-
-/// Why no account can be made here.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum SignUpError {
-    /// The vault has an account that the server knows.
-    #[error("this home belongs to {0} already; choose another home for another account")]
-    AlreadySignedUp(Handle),
-    /// The vault failed.
-    #[error(transparent)]
-    Vault(#[from] VaultError),
-}
-
-/// Pins a directory's policy, as JSON, before any server could name another: commit the change with the account.
-///
-/// # Errors
-/// [`stonechat_directory::PolicyError`] when it is not a policy.
-pub fn pin_policy(json: &[u8]) -> Result<Change, stonechat_directory::PolicyError> {
-    let policy = stonechat_directory::DirectoryPolicy::from_json(json)?;
-    Ok(Change { table: Table::Meta, key: POLICY.to_vec(), value: Some(policy.to_json().into_bytes()) })
-}
-
-/// Makes an account: the keys of its first device, its recovery phrase and entry 0 of its log. An earlier attempt in this
-/// vault that no server accepted is replaced.
-///
-/// # Errors
-/// [`SignUpError`].
-pub fn sign_up(
-    vault: &dyn VaultRead,
-    rng: &mut dyn CryptoRngCore,
-    now: Timestamp,
-    handle: Handle,
-    server: String,
-) -> Result<SignUp, SignUpError> {
-    if let Some(old) = vault.me()?.filter(|me| me.registered) {
-        return Err(SignUpError::AlreadySignedUp(old.handle));
-    }
-    let mut secret = || Secret::random(rng);
-    let (signature_seed, inbox_seed, contact, entropy) = (secret(), secret(), secret(), secret());
-    let mut device = DeviceId([0; 16]);
-    rng.fill_bytes(&mut device.0);
-    let recovery = keys::recovery_signing_key(entropy.danger_bytes());
-    let secrets = DeviceSecrets::from_seeds(*signature_seed.danger_bytes(), *inbox_seed.danger_bytes());
-    let signing = secrets.signing_key();
-    let body = LogBody::Genesis {
-        handle: handle.clone(),
-        device: secrets.device_keys(device),
-        recovery: recovery.verifying_key().to_bytes(),
-        at: now,
-    };
-    let genesis = LogEntry::sign(&body, &[(Signer::Device(device), &signing), (Signer::Recovery, &recovery)]);
-    let account = AccountId(genesis.hash());
-    let record =
-        MeRecord { account, handle, device, signature_seed, inbox_seed, contact, genesis, server, registered: false };
-    let mut txn = Txn::new(vault);
-    txn.save(Table::Meta, ME, &record);
-    let log = AccountLog(List::new(vec![record.genesis.clone()]).expect("one entry"));
-    // One place knows everybody's log, one's own included.
-    txn.save(Table::Account, &account.0, &ContactRecord { accepted: true, ..ContactRecord::new(log) });
-    txn.put(Table::Meta, handle_key(&record.handle), account.0);
-    Ok(SignUp {
-        changes: txn.into_changes(),
-        recovery_phrase: keys::recovery_phrase(entropy.danger_bytes()),
-        me: record.public(),
-    })
-}
-
-impl MeRecord {
-    /// The seeds of this device, as what is derived from them.
-    pub(crate) fn secrets(&self) -> DeviceSecrets {
-        DeviceSecrets::from_seeds(*self.signature_seed.danger_bytes(), *self.inbox_seed.danger_bytes())
-    }
-
-    pub(crate) fn public(&self) -> Me {
-        Me {
-            account: self.account,
-            handle: self.handle.clone(),
-            device: self.device,
-            server: self.server.clone(),
-            registered: self.registered,
-        }
-    }
-}
-
-/// This account's record with its keys made usable.
-pub(crate) struct Identity {
-    pub record: MeRecord,
-    pub secrets: DeviceSecrets,
-    pub signer: crate::mls::Signer,
-    pub signing: SigningKey,
+/// What is known of somebody. Under the account id.
+#[derive(Encode, Decode, Clone)]
+#[cbor(map)]
+pub(crate) struct Contact {
+    #[n(0)]
     pub log: AccountLog,
+    /// Their requests are accepted.
+    #[n(1)]
+    pub accepted: bool,
+    /// Opens the contact lane of their inbox.
+    #[n(2)]
+    pub contact: Option<Secret>,
+    /// Why their lock is open, if it is.
+    #[n(3)]
+    pub doubt: Option<Doubt>,
+    /// What the directory said of the log, once it did.
+    #[n(4)]
+    pub checked: Option<Checked>,
+    /// When the person compared safety numbers with them.
+    #[n(5)]
+    pub compared: Option<Timestamp>,
+    /// The length of their log as they told it themselves, if that is more than what is known here.
+    #[n(6)]
+    pub told: Option<u64>,
 }
 
-impl Identity {
-    pub(crate) fn load(vault: &dyn VaultRead) -> Result<Option<Self>, CoreError> {
-        let Some(record) = vault.me()? else { return Ok(None) };
-        let log = AccountLog(List::new(vec![record.genesis.clone()]).expect("one entry"));
-        AccountState::verify(&log, Some(record.account))
-            .map_err(|e| VaultError { detail: format!("this account's own log does not verify: {e}") })?;
-        let secrets = record.secrets();
-        let signing = secrets.signing_key();
-        let signer = crate::mls::Signer::from_seed(record.signature_seed.danger_bytes());
-        Ok(Some(Self { record, secrets, signer, signing, log }))
-    }
+/// What the directory said of an account, verified against the pinned policy. The proof itself is kept beside it.
+#[derive(Encode, Decode, Clone, Copy, Debug, PartialEq, Eq)]
+#[cbor(map)]
+pub(crate) struct Checked {
+    /// Entries of the log.
+    #[n(0)]
+    pub length: u64,
+    /// The head of the directory that it was proven against: size and root of its log.
+    #[n(1)]
+    pub size: u64,
+    #[n(2)]
+    pub root: TreeHash,
+    /// When the directory published that head.
+    #[n(3)]
+    pub time: Timestamp,
+    /// It also proved that the handle is theirs.
+    #[n(4)]
+    pub handle: bool,
+    /// A head of theirs was shown to be of the same log as the heads that this client saw.
+    #[n(5)]
+    pub connected: bool,
+}
 
-    pub(crate) fn account(&self) -> AccountId {
-        self.record.account
-    }
-
-    pub(crate) fn leaf(&self) -> crate::mls::LeafIdentity {
-        crate::mls::LeafIdentity { account: self.record.account, device: self.record.device }
-    }
-
-    /// What opens the contact lane of this account's inbox.
-    pub(crate) fn contact_capability(&self) -> Capability {
-        Capability::from_bytes(*self.record.contact.danger_bytes())
+impl Contact {
+    pub(crate) fn new(log: AccountLog) -> Self {
+        Self { log, accepted: false, contact: None, doubt: None, checked: None, compared: None, told: None }
     }
 }
 
-/// What became of a log that somebody showed us.
-pub(crate) enum Learned {
-    /// Verified; stored unless the stored one was longer.
-    Known(AccountState),
-    /// It does not verify, or it contradicts the one that is stored.
-    Untrusted(String),
+impl Record for Contact {
+    const TABLE: Table = Table::Account;
+    type Key = AccountId;
+    fn key(id: &AccountId) -> Vec<u8> {
+        id.0.to_vec()
+    }
 }
 
-/// Verifies a log and stores it if it is new or longer. `expected`: whose it must be.
-pub(crate) fn learn(ctx: &mut Ctx<'_>, log: &AccountLog, expected: Option<AccountId>) -> Result<Learned, CoreError> {
-    let state = match AccountState::verify(log, expected) {
-        Ok(state) => state,
-        Err(error) => return Ok(Learned::Untrusted(error.to_string())),
-    };
+impl Listed for Contact {
+    fn parse_key(rest: &[u8]) -> Option<AccountId> {
+        rest.try_into().ok().map(AccountId)
+    }
+}
+
+/// Whose a handle is, as the directory proved. The account's bytes and nothing else.
+#[derive(Encode, Decode)]
+pub(super) struct Holder(#[n(0)] pub AccountId);
+
+impl Record for Holder {
+    const TABLE: Table = Table::Meta;
+    type Key = Handle;
+    fn key(handle: &Handle) -> Vec<u8> {
+        [b"handle/", handle.as_str().as_bytes()].concat()
+    }
+    fn to_bytes(&self) -> Vec<u8> {
+        self.0.0.to_vec()
+    }
+    fn from_bytes(bytes: &[u8]) -> Result<Self, VaultError> {
+        bytes.try_into().map(|id| Self(AccountId(id))).map_err(|_| damaged())
+    }
+}
+
+/// An account that has taken a handle over which is known to be another's, until the person accepts it.
+#[derive(Encode, Decode)]
+pub(super) struct Successor(#[n(0)] pub AccountId);
+
+impl Record for Successor {
+    const TABLE: Table = Table::Meta;
+    type Key = Handle;
+    fn key(handle: &Handle) -> Vec<u8> {
+        [b"directory/moved/", handle.as_str().as_bytes()].concat()
+    }
+    fn to_bytes(&self) -> Vec<u8> {
+        self.0.0.to_vec()
+    }
+    fn from_bytes(bytes: &[u8]) -> Result<Self, VaultError> {
+        bytes.try_into().map(|id| Self(AccountId(id))).map_err(|_| damaged())
+    }
+}
+
+/// A handle that an account claims in its log and that was not looked up yet. The key says it all.
+#[derive(Encode, Decode)]
+pub(super) struct Claim {}
+
+impl Record for Claim {
+    const TABLE: Table = Table::Meta;
+    type Key = (AccountId, Handle);
+    fn key((account, handle): &Self::Key) -> Vec<u8> {
+        [Self::PREFIX, &account.0, handle.as_str().as_bytes()].concat()
+    }
+    fn to_bytes(&self) -> Vec<u8> {
+        Vec::new()
+    }
+    fn from_bytes(_: &[u8]) -> Result<Self, VaultError> {
+        Ok(Self {})
+    }
+}
+
+impl Listed for Claim {
+    const PREFIX: &'static [u8] = b"check/";
+    fn parse_key(rest: &[u8]) -> Option<Self::Key> {
+        let (account, handle) = rest.split_first_chunk::<32>()?;
+        Some((AccountId(*account), Handle::parse(std::str::from_utf8(handle).ok()?).ok()?))
+    }
+}
+
+/// Whose a handle is.
+pub(crate) fn account_of<R: Read + ?Sized>(reader: &R, handle: &Handle) -> Result<Option<AccountId>, VaultError> {
+    Ok(reader.load::<Holder>(handle)?.map(|holder| holder.0))
+}
+
+/// An account that took the handle over from the one that is known under it.
+pub(crate) fn successor_of<R: Read + ?Sized>(reader: &R, handle: &Handle) -> Result<Option<AccountId>, VaultError> {
+    Ok(reader.load::<Successor>(handle)?.map(|successor| successor.0))
+}
+
+/// The name of somebody.
+pub(crate) fn handle_of<R: Read + ?Sized>(reader: &R, account: &AccountId) -> Result<Option<Handle>, VaultError> {
+    let Some(contact) = reader.load::<Contact>(account)? else { return Ok(None) };
+    // Verified when it was stored. A name is read for each message that is shown: the lock verifies again, names do not.
+    let handle = contact.log.handle(account);
+    handle.map(Some).ok_or_else(|| VaultError { detail: "a stored account log is another's".into() })
+}
+
+/// What the stored log of somebody says, verified again from entry 0.
+pub(crate) fn known(ctx: &Ctx<'_>, id: &AccountId) -> Result<Option<AccountState>, CoreError> {
+    ctx.txn.load::<Contact>(id)?.map(|contact| verified(&contact.log, id)).transpose()
+}
+
+fn verified(log: &AccountLog, id: &AccountId) -> Result<AccountState, CoreError> {
+    let state = AccountState::verify(log, Some(*id));
+    state.map_err(|e| VaultError { detail: format!("a stored account log: {e}") }.into())
+}
+
+/// Verifies a log and stores it if it is new or longer. `expected`: whose it must be. Refused when it does not verify, or
+/// contradicts the one that is stored.
+pub(crate) fn learn(
+    ctx: &mut Ctx<'_>,
+    log: &AccountLog,
+    expected: Option<AccountId>,
+) -> Result<AccountState, Stop<Unlearned>> {
+    let state =
+        AccountState::verify(log, expected).map_err(|error| Stop::Refused(Unlearned::Invalid(error.to_string())))?;
     let id = state.id();
-    match ctx.txn.contact(&id)? {
+    match ctx.txn.load::<Contact>(&id)? {
         None => {
-            ctx.txn.save(Table::Account, &id.0, &ContactRecord::new(log.clone()));
+            ctx.txn.store(&id, &Contact::new(log.clone()));
             // The log is what somebody says of themselves: whose handle it is, only the server's answer to us may say.
-            ctx.txn.put(Table::Meta, check_key(state.handle(), &id), Vec::new());
-            Ok(Learned::Known(state))
+            ctx.txn.store(&(id, state.handle().clone()), &Claim {});
+            Ok(state)
         }
         Some(mut stored) if log.extends(&stored.log) => {
             if log != &stored.log {
-                let before = AccountState::verify(&stored.log, Some(id))
-                    .map_err(|e| VaultError { detail: format!("a stored account log: {e}") })?;
+                let before = verified(&stored.log, &id)?;
                 stored.log = log.clone();
-                ctx.txn.save(Table::Account, &id.0, &stored);
-                devices_changed(ctx, &before, &state)?;
+                ctx.txn.store(&id, &stored);
+                devices_changed(ctx, &before, &state);
             }
-            Ok(Learned::Known(state))
+            Ok(state)
         }
-        Some(stored) if stored.log.extends(log) => {
-            known(ctx, &id)?.map(Learned::Known).ok_or_else(|| CoreError::Bug("stored log vanished".into()))
-        }
+        Some(stored) if stored.log.extends(log) => Ok(verified(&stored.log, &id)?),
         Some(mut stored) => {
-            let why = Doubt::OtherThanFirst;
-            stored.doubt = Some(why);
-            ctx.txn.save(Table::Account, &id.0, &stored);
-            Ok(Learned::Untrusted(why.to_string()))
+            stored.doubt = Some(Doubt::OtherThanFirst);
+            ctx.txn.store(&id, &stored);
+            Err(Stop::Refused(Unlearned::Contradicts))
+        }
+    }
+}
+
+/// Why a log is not stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unlearned {
+    /// It does not verify.
+    Invalid(String),
+    /// It is another than the one that is stored, which keeps its doubt.
+    Contradicts,
+}
+
+impl std::fmt::Display for Unlearned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Invalid(why) => f.write_str(why),
+            Self::Contradicts => Doubt::OtherThanFirst.fmt(f),
         }
     }
 }
 
 /// A quiet line for those who talk with them; what was revoked is to be removed from conversations.
-fn devices_changed(ctx: &mut Ctx<'_>, before: &AccountState, after: &AccountState) -> Result<(), CoreError> {
+fn devices_changed(ctx: &mut Ctx<'_>, before: &AccountState, after: &AccountState) {
     let (id, handle) = (after.id(), after.handle());
     for _ in after.devices().iter().filter(|device| before.device(&device.id).is_none()) {
-        crate::people::directory::notice(ctx, &id, &Notice::DeviceAdded(handle.clone()))?;
+        ctx.mail.notices.push((id, Notice::DeviceAdded(handle.clone())));
     }
     for _ in before.devices().iter().filter(|device| after.device(&device.id).is_none()) {
-        crate::people::directory::notice(ctx, &id, &Notice::DeviceRevoked(handle.clone()))?;
-        ctx.revoked.insert(id);
+        ctx.mail.notices.push((id, Notice::DeviceRevoked(handle.clone())));
+        ctx.mail.revoked.insert(id);
     }
-    Ok(())
-}
-
-/// What the stored log of somebody says, verified again from entry 0.
-pub(crate) fn known(ctx: &Ctx<'_>, id: &AccountId) -> Result<Option<AccountState>, CoreError> {
-    let Some(record) = ctx.txn.contact(id)? else { return Ok(None) };
-    let state = AccountState::verify(&record.log, Some(*id))
-        .map_err(|e| VaultError { detail: format!("a stored account log: {e}") })?;
-    Ok(Some(state))
 }
 
 /// Remembers that a handle is this account's.
 pub(crate) fn remember_handle(ctx: &mut Ctx<'_>, handle: &Handle, id: AccountId) {
-    ctx.txn.put(Table::Meta, handle_key(handle), id.0);
+    ctx.txn.store(handle, &Holder(id));
+}
+
+/// The person says that whoever took a handle over is who they mean. Returns who that is, if anybody took it over.
+pub(crate) fn accept_successor(ctx: &mut Ctx<'_>, handle: &Handle) -> Result<Option<AccountId>, CoreError> {
+    let Some(Successor(account)) = ctx.txn.load(handle)? else { return Ok(None) };
+    ctx.txn.remove::<Successor>(handle);
+    remember_handle(ctx, handle, account);
+    ctx.mail.changed.insert(account);
+    Ok(Some(account))
 }
 
 /// Marks somebody as accepted: their further invitations join at once.
 pub(crate) fn accept(ctx: &mut Ctx<'_>, id: &AccountId) -> Result<(), CoreError> {
-    if let Some(mut record) = ctx.txn.contact(id)?.filter(|record| !record.accepted) {
+    if let Some(mut record) = ctx.txn.load::<Contact>(id)?.filter(|record| !record.accepted) {
         record.accepted = true;
-        ctx.txn.save(Table::Account, &id.0, &record);
+        ctx.txn.store(id, &record);
+    }
+    Ok(())
+}
+
+/// Keeps what opens the contact lane of somebody's inbox, which they handed to their contacts.
+pub(crate) fn keep_contact_card(ctx: &mut Ctx<'_>, id: &AccountId, capability: Secret) -> Result<(), CoreError> {
+    if let Some(mut record) = ctx.txn.load::<Contact>(id)? {
+        record.contact = Some(capability);
+        ctx.txn.store(id, &record);
     }
     Ok(())
 }

@@ -1,7 +1,9 @@
-//! The vault as the core sees it: tables of rows, and the overlay of one step.
+//! The vault as the core sees it: tables of rows, typed records in them, and the overlay of one step.
 //!
-//! Knows how rows are written, and nothing of what is in them: each row's type stands beside the room that owns it.
+//! Knows how records are written, and nothing of what is in them: each record's type stands beside the room that owns it.
 
+mod record;
 pub mod vault;
 
-pub(crate) mod records;
+pub(crate) use record::{Listed, Read, Record, damaged, optional32};
+pub(crate) use vault::{Change, Order, Row, Savepoint, Table, Txn, VaultError, VaultRead, prefix_end};

@@ -145,6 +145,11 @@ impl<'v> Txn<'v> {
         self.writes.insert((table, key.into()), Some(value.into()));
     }
 
+    /// Takes one change in.
+    pub(crate) fn apply(&mut self, change: Change) {
+        self.writes.insert((change.table, change.key), change.value);
+    }
+
     /// Deletes `key`.
     pub fn delete(&mut self, table: Table, key: impl Into<Vec<u8>>) {
         self.writes.insert((table, key.into()), None);

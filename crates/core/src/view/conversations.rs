@@ -4,20 +4,23 @@ use std::collections::BTreeMap;
 
 use stonechat_wire::{AccountId, ConversationId, Handle};
 
+use super::trust;
 use crate::api::{ContactRequest, Conversation, Me, Member, Message, Role};
-use crate::content::{Body, MessageId};
+use crate::content::MessageId;
+use crate::identity::MeRecord;
 use crate::limits::REQUESTS_MAX;
 use crate::log::policy::{self, GroupState};
-use crate::store::records::{Head, Info, MessageRecord, Phase, Read, RequestRecord, index_key, thread};
-use crate::store::vault::{Order, Table, VaultError, VaultRead, prefix_end};
-use crate::view::trust;
+use crate::log::rows::{Info, Phase, Progress, RequestRecord, conversation_ids, direct};
+use crate::people::accounts::{Contact, account_of, handle_of, successor_of};
+use crate::store::{Order, Read as _, Record as _, Table, VaultError, VaultRead, prefix_end};
+use crate::talk::messages::{MessageRecord, message, place_of, thread};
 
 /// This account, once there is one.
 ///
 /// # Errors
 /// When the vault cannot be read.
 pub fn me(vault: &dyn VaultRead) -> Result<Option<Me>, VaultError> {
-    Ok(Read::me(&vault)?.map(|me| me.public()))
+    Ok(vault.load::<MeRecord>(&())?.map(|me| me.public()))
 }
 
 /// All conversations, the one with the latest message first. Direct messages that were opened from both sides at once are one.
@@ -25,24 +28,24 @@ pub fn me(vault: &dyn VaultRead) -> Result<Option<Me>, VaultError> {
 /// # Errors
 /// When the vault cannot be read.
 pub fn conversations(vault: &dyn VaultRead) -> Result<Vec<Conversation>, VaultError> {
-    let mut heads = Vec::new();
+    let mut all_progress = Vec::new();
     // Both of the two count.
     let mut unread_from = BTreeMap::<AccountId, u64>::new();
-    for id in vault.conversation_ids()? {
-        let (Some(head), Some(info)) = (vault.head(&id)?, vault.info(&id)?) else { continue };
+    for id in conversation_ids(&vault)? {
+        let (Some(progress), Some(info)) = (vault.load::<Progress>(&id)?, vault.load::<Info>(&id)?) else { continue };
         if let Some(peer) = info.peer {
-            *unread_from.entry(peer).or_default() += head.unread;
+            *unread_from.entry(peer).or_default() += progress.unread;
         }
-        heads.push((id, head, info));
+        all_progress.push((id, progress, info));
     }
-    let mut all = Vec::with_capacity(heads.len());
-    for (id, head, info) in heads {
+    let mut all = Vec::with_capacity(all_progress.len());
+    for (id, progress, info) in all_progress {
         let (shown, unread) = match &info.peer {
-            Some(peer) => (vault.direct(peer)?.is_none_or(|preferred| preferred == id), unread_from[peer]),
-            None => (true, head.unread),
+            Some(peer) => (direct(&vault, peer)?.is_none_or(|preferred| preferred == id), unread_from[peer]),
+            None => (true, progress.unread),
         };
         if shown {
-            all.push((latest_key(vault, &id, &info)?, describe(vault, id, &head, &info, unread)?));
+            all.push((latest_key(vault, &id, &info)?, describe(vault, id, &progress, &info, unread)?));
         }
     }
     all.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.title.cmp(&y.title)));
@@ -54,9 +57,9 @@ pub fn conversations(vault: &dyn VaultRead) -> Result<Vec<Conversation>, VaultEr
 /// # Errors
 /// When the vault cannot be read.
 pub fn conversation(vault: &dyn VaultRead, id: &ConversationId) -> Result<Option<Conversation>, VaultError> {
-    let (Some(head), Some(info)) = (vault.head(id)?, vault.info(id)?) else { return Ok(None) };
-    let unread = unread(vault, &head, &info, id)?;
-    describe(vault, *id, &head, &info, unread).map(Some)
+    let (Some(progress), Some(info)) = (vault.load::<Progress>(id)?, vault.load::<Info>(id)?) else { return Ok(None) };
+    let unread = unread(vault, &progress, &info, id)?;
+    describe(vault, *id, &progress, &info, unread).map(Some)
 }
 
 /// What a person may have meant.
@@ -77,8 +80,8 @@ pub enum Found {
 pub fn find(vault: &dyn VaultRead, text: &str) -> Result<Found, VaultError> {
     if text.starts_with('@') {
         let Ok(handle) = Handle::parse(text) else { return Ok(Found::Nothing) };
-        let Some(account) = vault.account_of(&handle)? else { return Ok(Found::Nothing) };
-        return Ok(vault.direct(&account)?.map_or(Found::Nothing, Found::One));
+        let Some(account) = account_of(&vault, &handle)? else { return Ok(Found::Nothing) };
+        return Ok(direct(&vault, &account)?.map_or(Found::Nothing, Found::One));
     }
     let all = conversations(vault)?;
     let named = |exact: bool| {
@@ -112,18 +115,16 @@ pub fn messages(
     before: Option<(AccountId, MessageId)>,
     limit: usize,
 ) -> Result<Vec<Message>, VaultError> {
-    let Some(info) = vault.info(id)? else { return Ok(Vec::new()) };
+    let Some(info) = vault.load::<Info>(id)? else { return Ok(Vec::new()) };
     let thread = thread(id, &info);
     let end = match before {
-        Some((sender, message)) => vault
-            .row(Table::MessageIndex, &index_key(&thread, &sender, &message))?
-            .unwrap_or_else(|| prefix_end(&thread)),
+        Some((sender, message)) => place_of(&vault, &thread, &sender, &message)?.unwrap_or_else(|| prefix_end(&thread)),
         None => prefix_end(&thread),
     };
-    let rows = vault.rows(Table::Message, &thread, &end, Order::Descending, limit)?;
+    let rows = vault.values(Table::Message, &thread, &end, Order::Descending, limit)?;
     let mut messages = Vec::with_capacity(rows.len());
     for (_, value) in rows.into_iter().rev() {
-        messages.extend(message(&vault, &crate::store::records::parse(&value)?)?);
+        messages.extend(message(&vault, &MessageRecord::from_bytes(&value)?)?);
     }
     Ok(messages)
 }
@@ -134,16 +135,15 @@ pub fn messages(
 /// When the vault cannot be read.
 pub fn requests(vault: &dyn VaultRead) -> Result<Vec<ContactRequest>, VaultError> {
     let mut requests = Vec::new();
-    for (key, value) in vault.prefixed(Table::Request, &[], REQUESTS_MAX)? {
-        let request: RequestRecord = crate::store::records::parse(&value)?;
-        let (Ok(id), Some(handle)) = (key.try_into(), handle_of(&vault, &request.from)?) else { continue };
+    for (id, request) in vault.list::<RequestRecord>(REQUESTS_MAX)? {
+        let Some(handle) = handle_of(&vault, &request.from)? else { continue };
         // Shown once the directory proved that the handle is theirs: anybody can claim one in a letter.
-        let started_over = vault.moved(&handle)? == Some(request.from);
-        if !request.accepted && (started_over || vault.account_of(&handle)? == Some(request.from)) {
+        let started_over = successor_of(&vault, &handle)? == Some(request.from);
+        if !request.accepted && (started_over || account_of(&vault, &handle)? == Some(request.from)) {
             requests.push(ContactRequest {
                 from: request.from,
                 handle,
-                conversation: ConversationId(id),
+                conversation: id,
                 is_group: request.is_group,
                 at: request.at,
                 started_over,
@@ -154,36 +154,10 @@ pub fn requests(vault: &dyn VaultRead) -> Result<Vec<ContactRequest>, VaultError
     Ok(requests)
 }
 
-pub(crate) fn message<R: Read + ?Sized>(reader: &R, record: &MessageRecord) -> Result<Option<Message>, VaultError> {
-    handle_of(reader, &record.sender)?.map(|handle| message_of(record, handle)).transpose()
-}
-
-pub(crate) fn message_of(record: &MessageRecord, sender_handle: Handle) -> Result<Message, VaultError> {
-    let Ok(body) = Body::decode(&record.body) else {
-        return Err(VaultError { detail: "a message does not decode".into() });
-    };
-    Ok(Message {
-        id: record.id,
-        conversation: record.conversation,
-        sender: record.sender,
-        sender_handle,
-        sent_at: record.sent_at,
-        body,
-        status: record.status,
-    })
-}
-
-pub(crate) fn handle_of<R: Read + ?Sized>(reader: &R, account: &AccountId) -> Result<Option<Handle>, VaultError> {
-    let Some(contact) = reader.contact(account)? else { return Ok(None) };
-    // Verified when it was stored. A name is read for each message that is shown: the lock verifies again, names do not.
-    let handle = contact.log.handle(account);
-    handle.map(Some).ok_or_else(|| VaultError { detail: "a stored account log is another's".into() })
-}
-
 fn describe(
     vault: &dyn VaultRead,
     id: ConversationId,
-    head: &Head,
+    progress: &Progress,
     info: &Info,
     unread: u64,
 ) -> Result<Conversation, VaultError> {
@@ -191,7 +165,7 @@ fn describe(
         GroupState::decode(&info.state).map_err(|_| VaultError { detail: "a group's state does not decode".into() })?;
     let members = members(vault, info, &state)?;
     let lock = trust::lock(&trust::checks(&vault, info)?);
-    let own = Read::me(&vault)?.map(|me| me.account);
+    let own = vault.load::<MeRecord>(&())?.map(|me| me.account);
     let mut others = members.iter().filter(|member| Some(member.account) != own).peekable();
     let compared = others.peek().is_some() && others.all(|member| member.compared);
     let title = match &info.peer {
@@ -208,17 +182,17 @@ fn describe(
         last,
         lock,
         notice: info.notice.clone(),
-        active: head.phase != Phase::Gone,
+        active: progress.phase != Phase::Gone,
         compared,
     })
 }
 
-fn unread(vault: &dyn VaultRead, head: &Head, info: &Info, id: &ConversationId) -> Result<u64, VaultError> {
-    let Some(peer) = info.peer else { return Ok(head.unread) };
-    let mut sum = head.unread;
-    for other in vault.conversation_ids()?.into_iter().filter(|other| other != id) {
-        if vault.info(&other)?.is_some_and(|info| info.peer == Some(peer)) {
-            sum += vault.head(&other)?.map_or(0, |head| head.unread);
+fn unread(vault: &dyn VaultRead, progress: &Progress, info: &Info, id: &ConversationId) -> Result<u64, VaultError> {
+    let Some(peer) = info.peer else { return Ok(progress.unread) };
+    let mut sum = progress.unread;
+    for other in conversation_ids(&vault)?.into_iter().filter(|other| other != id) {
+        if vault.load::<Info>(&other)?.is_some_and(|info| info.peer == Some(peer)) {
+            sum += vault.load::<Progress>(&other)?.map_or(0, |progress| progress.unread);
         }
     }
     Ok(sum)
@@ -234,7 +208,8 @@ fn members(vault: &dyn VaultRead, info: &Info, state: &GroupState) -> Result<Vec
             member.devices += 1;
             continue;
         }
-        let (Some(contact), Some(handle)) = (vault.contact(&leaf.account)?, handle_of(&vault, &leaf.account)?) else {
+        let (Some(contact), Some(handle)) = (vault.load::<Contact>(&leaf.account)?, handle_of(&vault, &leaf.account)?)
+        else {
             continue;
         };
         members.push(Member {
@@ -250,7 +225,7 @@ fn members(vault: &dyn VaultRead, info: &Info, state: &GroupState) -> Result<Vec
 
 fn latest_key(vault: &dyn VaultRead, id: &ConversationId, info: &Info) -> Result<Vec<u8>, VaultError> {
     let thread = thread(id, info);
-    let last = vault.rows(Table::Message, &thread, &prefix_end(&thread), Order::Descending, 1)?.pop();
+    let last = vault.values(Table::Message, &thread, &prefix_end(&thread), Order::Descending, 1)?.pop();
     // Without the thread, what is left of the key is the time.
     Ok(last.map(|(key, _)| key[thread.len()..].to_vec()).unwrap_or_default())
 }

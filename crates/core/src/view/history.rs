@@ -9,9 +9,10 @@ use stonechat_wire::{AccountId, ConversationId, Handle};
 
 use crate::api::Message;
 use crate::content::{Body, MessageId};
-use crate::store::records::{MessageRecord, Read, index_key, moment_of, parse, thread};
-use crate::store::vault::{Order, Row, Table, VaultError, VaultRead, prefix_end};
-use crate::view::conversations::{handle_of, message_of};
+use crate::log::rows::{Info, direct};
+use crate::people::accounts::handle_of;
+use crate::store::{Order, Read as _, Record as _, Row, Table, VaultError, VaultRead, prefix_end};
+use crate::talk::messages::{MessageRecord, message_of, place_of, thread};
 
 /// Names a message: its sender chose the id.
 pub type MessageName = (AccountId, MessageId);
@@ -46,9 +47,9 @@ pub struct Page {
 /// # Errors
 /// When the vault cannot be read.
 pub fn shown(vault: &dyn VaultRead, id: &ConversationId) -> Result<ConversationId, VaultError> {
-    let peer = vault.info(id)?.and_then(|info| info.peer);
+    let peer = vault.load::<Info>(id)?.and_then(|info| info.peer);
     Ok(match peer {
-        Some(peer) => vault.direct(&peer)?.unwrap_or(*id),
+        Some(peer) => direct(&vault, &peer)?.unwrap_or(*id),
         None => *id,
     })
 }
@@ -58,17 +59,17 @@ pub fn shown(vault: &dyn VaultRead, id: &ConversationId) -> Result<ConversationI
 /// # Errors
 /// When the vault cannot be read.
 pub fn page(vault: &dyn VaultRead, id: &ConversationId, at: Place, limit: usize) -> Result<Page, VaultError> {
-    let Some(info) = vault.info(id)? else { return Ok(Page::default()) };
+    let Some(info) = vault.load::<Info>(id)? else { return Ok(Page::default()) };
     let thread = thread(id, &info);
     let (start, end) = (thread.to_vec(), prefix_end(&thread));
     let limit = limit.clamp(1, PAGE_MAX);
-    let key_of = |(sender, id): MessageName| vault.row(Table::MessageIndex, &index_key(&thread, &sender, &id));
+    let key_of = |(sender, id): MessageName| place_of(&vault, &thread, &sender, &id);
     let before = |key: &[u8], limit| -> Result<Vec<Row>, VaultError> {
-        let mut rows = vault.rows(Table::Message, &start, key, Order::Descending, limit)?;
+        let mut rows = vault.values(Table::Message, &start, key, Order::Descending, limit)?;
         rows.reverse();
         Ok(rows)
     };
-    let from = |key: &[u8], limit| vault.rows(Table::Message, key, &end, Order::Ascending, limit);
+    let from = |key: &[u8], limit| vault.values(Table::Message, key, &end, Order::Ascending, limit);
     let (name, part) = match at {
         Place::Latest => (None, at),
         Place::Before(name) | Place::After(name) | Place::Around(name) => (key_of(name)?, at),
@@ -92,7 +93,7 @@ pub fn page(vault: &dyn VaultRead, id: &ConversationId, at: Place, limit: usize)
     let mut names = Names::default();
     let mut messages = Vec::with_capacity(rows.len());
     for (_, value) in rows {
-        messages.extend(names.message(vault, &parse(&value)?)?);
+        messages.extend(names.message(vault, &MessageRecord::from_bytes(&value)?)?);
     }
     Ok(Page { messages, older, newer })
 }
@@ -136,17 +137,18 @@ pub struct Moment(Vec<u8>);
 /// # Errors
 /// When the vault cannot be read.
 pub fn search(vault: &dyn VaultRead, words: &Words, from: &SearchFrom, rows: usize) -> Result<SearchStep, VaultError> {
-    let rows = vault.rows(Table::Message, &from.0, &[], Order::Ascending, rows.max(1))?;
+    let rows = vault.values(Table::Message, &from.0, &[], Order::Ascending, rows.max(1))?;
     let next = rows.last().map(|(key, _)| SearchFrom(after(key.clone())));
     let mut names = Names::default();
     let mut found = Vec::new();
     for (key, value) in rows {
-        let record: MessageRecord = parse(&value)?;
+        let record = MessageRecord::from_bytes(&value)?;
         let Ok(Body::Text(text)) = Body::decode(&record.body) else { continue };
         if words.are_in(&text)
             && let Some(message) = names.message(vault, &record)?
         {
-            found.push((Moment(moment_of(&key).to_vec()), message));
+            // What stands behind the thread in a message's key.
+            found.push((Moment(key.get(32..).unwrap_or_default().to_vec()), message));
         }
     }
     Ok(SearchStep { found, next })

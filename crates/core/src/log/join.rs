@@ -1,0 +1,236 @@
+//! Conversations that others made: requests that wait for the person, and the way in through a welcome.
+//!
+//! An invitation of somebody who was not accepted waits; nothing is fetched, joined or answered for it until the person says
+//! so.
+
+use minicbor::{Decode, Encode};
+use stonechat_wire::{AccountId, BlobId, ConversationId, ProvenAccount, decode};
+
+use super::policy::GroupState;
+use super::rows::{Direct, Info, PendingCommit, Phase, Progress, RequestRecord, direct, outgoing};
+use super::{Live, Log};
+use crate::api::Event;
+use crate::blobs::{Blobs, forget_chunks};
+use crate::crypto::letter::{Welcome, open_blob};
+use crate::error::{CoreError, Judged, refusal_of, refuse};
+use crate::limits::REQUESTS_MAX;
+use crate::mls::{self, Group, Mls};
+use crate::people::accounts::{Contact, accept, known};
+use crate::people::belief::believe_member;
+use crate::step::{Ctx, News};
+use crate::store::Read as _;
+
+/// What joiners need beside MLS's welcome: the account logs of all members with their proofs, so that they too judge every
+/// leaf.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct WelcomePackage {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub welcome: Vec<u8>,
+    #[n(2)]
+    pub accounts: Vec<ProvenAccount>,
+}
+
+pub(super) fn invited(
+    ctx: &mut Ctx<'_>,
+    from: AccountId,
+    id: ConversationId,
+    mut request: RequestRecord,
+) -> Judged<()> {
+    if let Some(progress) = ctx.txn.load::<Progress>(&id)? {
+        // A conversation of ours: only if we asked to be added again, or are no longer in it.
+        if progress.offered.is_none() && progress.phase != Phase::Gone {
+            return refuse("it invites to a conversation that this device is in");
+        }
+    }
+    let helped = ctx.txn.load::<Progress>(&id)?.is_some_and(|progress| progress.offered.is_some());
+    let accepted = helped || ctx.txn.load::<Contact>(&from)?.is_some_and(|contact| contact.accepted);
+    if !accepted && ctx.txn.count_up_to::<RequestRecord>(REQUESTS_MAX)? >= REQUESTS_MAX {
+        return refuse("too many requests wait; decide on some");
+    }
+    request.accepted = accepted;
+    ctx.txn.store(&id, &request);
+    ctx.event(Event::Requests);
+    Ok(())
+}
+
+/// Accepts everything that somebody asked for.
+pub(crate) fn accept_requests(ctx: &mut Ctx<'_>, from: AccountId) -> Result<Option<ConversationId>, CoreError> {
+    accept(ctx, &from)?;
+    let mut any = None;
+    for (id, mut request) in requests_of(ctx, from)? {
+        request.accepted = true;
+        ctx.txn.store(&id, &request);
+        any = Some(id);
+    }
+    ctx.event(Event::Requests);
+    Ok(any)
+}
+
+pub(crate) fn requests_of(ctx: &Ctx<'_>, from: AccountId) -> Result<Vec<(ConversationId, RequestRecord)>, CoreError> {
+    let mut requests = Vec::new();
+    for (id, request) in ctx.txn.list::<RequestRecord>(REQUESTS_MAX)? {
+        if request.from == from {
+            requests.push((id, request));
+        }
+    }
+    Ok(requests)
+}
+
+impl Log {
+    /// Joins what was accepted, fetching welcomes that are in blobs.
+    pub(crate) fn drive_requests(&mut self, ctx: &mut Ctx<'_>, blobs: &mut Blobs) -> Result<(), CoreError> {
+        for (id, request) in ctx.txn.list::<RequestRecord>(REQUESTS_MAX)? {
+            if !request.accepted {
+                continue;
+            }
+            let package = match &request.welcome {
+                Welcome::Inline(bytes) => Some(bytes.to_vec()),
+                Welcome::Blob { id: blob, key, chunks, hash } => match blobs.fetch(ctx, *blob, *chunks)? {
+                    None => None,
+                    Some(ciphertext) => match open_blob(key, hash, &ciphertext) {
+                        Ok(package) => Some(package),
+                        Err(error) => {
+                            request_fails(ctx, id, *chunks, blob, &error.to_string());
+                            None
+                        }
+                    },
+                },
+            };
+            if let Some(package) = package {
+                let before = ctx.savepoint();
+                let joined = refusal_of(self.join(ctx, id, &request, &package))?;
+                if joined.is_err() {
+                    // Nothing of it happened, whatever stood here before included.
+                    ctx.restore(before);
+                    self.live.remove(&id);
+                }
+                if let Welcome::Blob { id: blob, chunks, .. } = &request.welcome {
+                    forget_chunks(ctx, blob, *chunks);
+                }
+                ctx.txn.remove::<RequestRecord>(&id);
+                ctx.event(Event::Requests);
+                match joined {
+                    Ok(()) => {
+                        ctx.dirty.insert(id);
+                    }
+                    Err(why) => ctx.refused(Some(id), format!("an invitation could not be followed: {why}")),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Joins a conversation through its welcome, judging every leaf.
+    fn join(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, request: &RequestRecord, package: &[u8]) -> Judged<()> {
+        let Ok(package) = decode::<WelcomePackage>(package) else {
+            return refuse("the invitation is malformed");
+        };
+        for proven in &package.accounts {
+            if let Err(why) = refusal_of(believe_member(ctx, proven))? {
+                return refuse(format!("an account that it brings: {why}"));
+            }
+        }
+        let old = ctx.txn.load::<Progress>(&id)?;
+        if old.as_ref().is_some_and(|old| old.phase != Phase::Gone) {
+            self.live.remove(&id);
+            let mls = Mls::new(&mut ctx.txn, ctx.rng);
+            if let Some(group) = Group::load(&mls, &id.0)? {
+                group.delete(&mls)?;
+            }
+        }
+        let mls = Mls::new(&mut ctx.txn, ctx.rng);
+        let staged = match mls::open_welcome(&mls, &package.welcome) {
+            Ok(staged) => staged,
+            Err(error) => return refuse(error),
+        };
+        let rejoining = old.as_ref().filter(|old| old.phase != Phase::Gone);
+        if rejoining.is_some_and(|old| old.offered != Some(staged.key_package)) {
+            return refuse("it does not use the key package that this device asked with");
+        }
+        if staged.group_id != id.0 || staged.sender.identity.account != request.from {
+            return refuse("it is not what the letter said");
+        }
+        let Ok(state) = GroupState::decode(&staged.state) else {
+            return refuse("the state of the group is malformed");
+        };
+        let members = staged.members.clone();
+        // The pool is one shorter, or the last resort is used up: a new one is due.
+        ctx.mail.used.push(staged.last_resort);
+        let group = match staged.accept(&mls) {
+            Ok(group) => group,
+            Err(error) => return refuse(error),
+        };
+        for leaf in &members {
+            let state = known(ctx, &leaf.identity.account)?;
+            let keys = state.as_ref().and_then(|state| state.device(&leaf.identity.device));
+            if keys.is_none_or(|keys| keys.signature != leaf.signature_key) {
+                return refuse("it has a member whose keys are not in their account log");
+            }
+        }
+        let me = ctx.me.account();
+        let peer = match state.direct_accounts() {
+            None if request.is_group => None,
+            Some([a, b]) if !request.is_group && (a == me || b == me) && (a == request.from || b == request.from) => {
+                Some(request.from)
+            }
+            _ => return refuse("it is not the kind of conversation that the letter said"),
+        };
+        let live = self.live.entry(id).or_default();
+        *live = Live { group: Some(group), ..Default::default() };
+        let mut progress = Progress::new(Phase::Live, request.epoch, request.epoch_id);
+        if let Some(old) = old {
+            progress.unread = old.unread;
+            progress.next_out = old.next_out;
+        }
+        let mut info =
+            Info { peer, state: Vec::new(), leaves: Vec::new(), intents: Vec::new(), notice: None, opening: false };
+        if let Some(previous) = ctx.txn.load::<Info>(&id)? {
+            info.intents = previous.intents;
+        }
+        ctx.txn.remove::<PendingCommit>(&id);
+        // What was encrypted for the epoch that was lost is encrypted again.
+        for (number, mut out) in outgoing(&ctx.txn, &id, usize::MAX)? {
+            out.sealed = None;
+            ctx.txn.store(&(id, number), &out);
+        }
+        ctx.txn.store(&id, &progress);
+        ctx.txn.store(&id, &info);
+        if let Some(peer) = peer {
+            prefer_direct(ctx, peer, id)?;
+        }
+        self.refresh_info(ctx, id)?;
+        ctx.mail.messages.push(News::Introduce(id));
+        Ok(())
+    }
+}
+
+pub(super) fn blob_missing(ctx: &mut Ctx<'_>, blob: BlobId) -> Result<(), CoreError> {
+    for (id, request) in ctx.txn.list::<RequestRecord>(REQUESTS_MAX)? {
+        if let Welcome::Blob { id: of, chunks, .. } = &request.welcome
+            && *of == blob
+        {
+            request_fails(ctx, id, *chunks, of, "the invitation is too old; ask to be added again");
+        }
+    }
+    Ok(())
+}
+
+fn request_fails(ctx: &mut Ctx<'_>, id: ConversationId, chunks: u32, blob: &BlobId, why: &str) {
+    forget_chunks(ctx, blob, chunks);
+    ctx.txn.remove::<RequestRecord>(&id);
+    ctx.event(Event::Requests);
+    ctx.refused(Some(id), format!("an invitation could not be followed: {why}"));
+}
+
+/// Of the direct messages with one person, the conversation with the smaller id is written to.
+pub(super) fn prefer_direct(ctx: &mut Ctx<'_>, peer: AccountId, id: ConversationId) -> Result<(), CoreError> {
+    let better = match direct(&ctx.txn, &peer)? {
+        Some(old) => id <= old || ctx.txn.load::<Progress>(&old)?.is_none_or(|progress| progress.phase == Phase::Gone),
+        None => true,
+    };
+    if better {
+        ctx.txn.store(&peer, &Direct(id));
+    }
+    Ok(())
+}

@@ -1,0 +1,365 @@
+//! What this client believes of accounts.
+//!
+//! Somebody's account is believed when a proof against a head of the pinned policy says so ([`believe`]), wherever the proof
+//! came from: the server's answer, a letter, a welcome, a commit. What contradicts is an alarm, with evidence where there is
+//! any. An alarm opens locks; it never holds a message up in a conversation that exists.
+
+use stonechat_directory::evidence::LookUp;
+use stonechat_directory::proof::{Asked, verify_account};
+use stonechat_directory::{
+    DirectoryPolicy, Evidence, Head, HeadError, PolicyError, ProofError, Verdict, VerifiedAccount,
+};
+use stonechat_wire::{
+    AccountId, AccountLog, AccountProof, AccountState, Handle, List, LogEntry, ProvenAccount, TreeProof,
+};
+
+use super::accounts::{Checked, Claim, Contact, Successor, account_of, known, learn, remember_handle, successor_of};
+use super::alarms::{Finding, raise, unwitnessed, witnessed};
+use super::heads::{newest, see_head};
+use crate::api::{AlarmKind, Doubt, Event};
+use crate::content::Notice;
+use crate::error::{CoreError, Judged, refusal_of, refuse};
+use crate::step::Ctx;
+use crate::store::{Change, Read, Record, Table, VaultError, damaged};
+
+/// The proof that is kept of an account. Under the account's id.
+impl Record for ProvenAccount {
+    const TABLE: Table = Table::Meta;
+    type Key = AccountId;
+    fn key(account: &AccountId) -> Vec<u8> {
+        [b"directory/proof/".as_slice(), &account.0].concat()
+    }
+}
+
+/// The pinned policy of the directory, which stands in the vault as JSON.
+pub(crate) fn policy<R: Read + ?Sized>(reader: &R) -> Result<Option<DirectoryPolicy>, VaultError> {
+    let read = |bytes: Vec<u8>| DirectoryPolicy::from_json(&bytes).map_err(|_| damaged());
+    reader.value(Table::Meta, POLICY)?.map(read).transpose()
+}
+
+/// Whether a policy is pinned. Nothing large is read.
+pub(crate) fn is_policy_pinned(ctx: &Ctx<'_>) -> Result<bool, VaultError> {
+    Ok(ctx.txn.get(Table::Meta, POLICY)?.is_some())
+}
+
+/// What pins a policy.
+pub(super) fn pinned(policy: &DirectoryPolicy) -> Change {
+    Change { table: Table::Meta, key: POLICY.to_vec(), value: Some(policy.to_json().into_bytes()) }
+}
+
+const POLICY: &[u8] = b"directory/policy";
+
+/// Who brought a proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The server, asked now: its head must be of now.
+    Server,
+    /// Somebody in a letter, welcome or commit: judged without a clock, so that all members judge alike.
+    Member,
+}
+
+/// What became of a proof.
+pub(crate) enum Belief {
+    /// It holds. Whether its head is of one log with the others may still have to be shown.
+    Known(AccountState),
+    /// Time may help.
+    Later(String),
+    /// It does not hold.
+    Untrusted(String),
+}
+
+/// Verifies an account with its proof and stores it, if it holds and contradicts nothing that was seen before.
+pub(crate) fn believe(
+    ctx: &mut Ctx<'_>,
+    asked: Asked<'_>,
+    proven: &ProvenAccount,
+    source: Source,
+) -> Result<Belief, CoreError> {
+    let Some(policy) = policy(&ctx.txn)? else {
+        return Ok(Belief::Later("the directory's policy is not known here yet".into()));
+    };
+    let verified = match VerifiedAccount::verify(&policy, asked, &proven.log, &proven.proof) {
+        Ok(verified) => verified,
+        Err(error @ ProofError::Head(HeadError::Policy(PolicyError::Witnesses { .. }))) => {
+            if source == Source::Server {
+                unwitnessed(ctx, &error)?;
+            }
+            return Ok(Belief::Later(error.to_string()));
+        }
+        Err(error) => return disbelieve(ctx, &policy, asked, proven, source, &error),
+    };
+    if source == Source::Server {
+        witnessed(ctx)?;
+        if let Some(why) = out_of_date(ctx, &policy, &verified.head)? {
+            return Ok(Belief::Untrusted(why));
+        }
+    }
+    let id = verified.state.id();
+    if source == Source::Member && ctx.me.account() == id {
+        // Nobody else tells this device what its own account is: the watch looks itself, and raises its alarms.
+        let own = known(ctx, &id)?.ok_or_else(|| CoreError::bug("the own log is missing"))?;
+        if verified.state.head().0 > own.head().0 {
+            ctx.mail.own_longer = true;
+        }
+        return Ok(Belief::Known(own));
+    }
+    let before = ctx.txn.load::<Contact>(&id)?;
+    if let Some(why) = taken_back(ctx, &policy, &verified, proven, before.as_ref())? {
+        return Ok(Belief::Untrusted(why));
+    }
+    let state = match refusal_of(learn(ctx, &proven.log, Some(id)))? {
+        Ok(state) => state,
+        Err(why) => {
+            let stored = before.map(|contact| contact.log);
+            let evidence = stored.and_then(|log| contradiction(&policy, &id, &proven.proof, &log));
+            let what = format!("The directory shows another account log for {} than before.", verified.state.handle());
+            raise(ctx, Finding::new(AlarmKind::OtherLog, &id.0, what, evidence).about(id));
+            return Ok(Belief::Untrusted(why.to_string()));
+        }
+    };
+    let connected = see_head(ctx, &policy, verified.head.seen())?;
+    keep_proof(ctx, &verified, proven, connected)?;
+    Ok(Belief::Known(state))
+}
+
+/// The same for an account that a welcome or a commit brings: it holds now, or it does not.
+pub(crate) fn believe_member(ctx: &mut Ctx<'_>, proven: &ProvenAccount) -> Judged<AccountId> {
+    let id = AccountState::verify(&proven.log, None).or_else(refuse)?.id();
+    match believe(ctx, Asked::Account(&id), proven, Source::Member)? {
+        Belief::Known(_) => Ok(id),
+        Belief::Later(why) | Belief::Untrusted(why) => refuse(why),
+    }
+}
+
+/// A proof that does not hold. From the server that is an alarm; anybody can put anything into a letter.
+fn disbelieve(
+    ctx: &mut Ctx<'_>,
+    policy: &DirectoryPolicy,
+    asked: Asked<'_>,
+    proven: &ProvenAccount,
+    source: Source,
+    error: &ProofError,
+) -> Result<Belief, CoreError> {
+    let account = match asked {
+        Asked::Account(id) => Some(*id),
+        Asked::Handle(handle) => account_of(&ctx.txn, handle)?,
+    };
+    let own_log = match &account {
+        Some(id) => ctx.txn.load::<Contact>(id)?.map(|contact| contact.log),
+        None => None,
+    };
+    let stated = AccountState::verify(&proven.log, None).ok().map(|state| (state.id(), proven.log.clone()));
+    let evidence = account.zip(own_log).into_iter().chain(stated);
+    let evidence = evidence.filter_map(|(id, log)| contradiction(policy, &id, &proven.proof, &log));
+    let evidence = evidence.max_by_key(|evidence| matches!(evidence.judge(), Ok(Verdict::Proven(_))));
+    let proves = evidence.as_ref().is_some_and(|e| matches!(e.judge(), Ok(Verdict::Proven(_))));
+    if source == Source::Server || proves {
+        let who = match asked {
+            Asked::Handle(handle) => handle.to_string(),
+            Asked::Account(_) => "somebody".to_owned(),
+        };
+        let kind = if evidence.is_some() { AlarmKind::OtherLog } else { AlarmKind::Proof };
+        let what = format!("What the server says about {who} does not hold: {error}. It may not be them.");
+        let subject = account.map_or_else(|| who.clone().into_bytes(), |id| id.0.to_vec());
+        raise(ctx, Finding::new(kind, &subject, what, evidence));
+    }
+    Ok(Belief::Untrusted(error.to_string()))
+}
+
+/// A head that the server gave as its newest must be of now: it publishes at least every hour.
+pub(super) fn out_of_date(
+    ctx: &mut Ctx<'_>,
+    policy: &DirectoryPolicy,
+    head: &Head,
+) -> Result<Option<String>, CoreError> {
+    let why = if head.is_stale(ctx.now) {
+        "the directory shows an old state, or this machine's clock is ahead"
+    } else if head.is_from_the_future(ctx.now) {
+        "the directory shows a state of the future: this machine's clock is behind, or the directory's is ahead"
+    } else {
+        return Ok(None);
+    };
+    let newest = newest(&ctx.txn)?;
+    let evidence = newest
+        .filter(|newest| newest.size != head.size())
+        .map(|newest| Evidence::heads(policy, &newest.seen(), &head.seen(), &TreeProof::default()));
+    let what = format!("Whoever you write to for the first time cannot be checked: {why}.");
+    raise(ctx, Finding::new(AlarmKind::Stale, b"", what, evidence));
+    Ok(Some(why.into()))
+}
+
+/// Whether the directory now says less, or something else, of an account than an older head of it said.
+fn taken_back(
+    ctx: &mut Ctx<'_>,
+    policy: &DirectoryPolicy,
+    verified: &VerifiedAccount,
+    proven: &ProvenAccount,
+    before: Option<&Contact>,
+) -> Result<Option<String>, CoreError> {
+    let Some((checked, stored)) =
+        before.and_then(|contact| contact.checked).zip(ctx.txn.load::<ProvenAccount>(&verified.state.id())?)
+    else {
+        return Ok(None);
+    };
+    let (size, length) = (verified.head.size(), verified.log.value.length);
+    let back = (size >= checked.size && length < checked.length) || (size <= checked.size && length > checked.length);
+    let other =
+        length == checked.length && stored.log.0.last().map(LogEntry::hash) != proven.log.0.last().map(LogEntry::hash);
+    if !back && !other {
+        return Ok(None);
+    }
+    let id = verified.state.id();
+    let evidence = Evidence::account_taken_back(policy, &id, &look_up(&stored.proof), &look_up(&proven.proof));
+    let who = verified.state.handle();
+    let what = format!(
+        "The directory took back what it had said about {who}'s account: it may hide a device or a revocation."
+    );
+    raise(ctx, Finding::new(AlarmKind::TakenBack, &id.0, what.clone(), Some(evidence)).about(id));
+    if let Some(mut contact) = ctx.txn.load::<Contact>(&id)? {
+        contact.doubt = Some(Doubt::TakenBack);
+        ctx.txn.store(&id, &contact);
+    }
+    Ok(Some(what))
+}
+
+/// Keeps a proof that says more, or later, than the one that is kept.
+fn keep_proof(
+    ctx: &mut Ctx<'_>,
+    verified: &VerifiedAccount,
+    proven: &ProvenAccount,
+    connected: bool,
+) -> Result<(), CoreError> {
+    let id = verified.state.id();
+    let mut contact = ctx.txn.load::<Contact>(&id)?.ok_or_else(|| CoreError::bug("a learned log vanished"))?;
+    let old = contact.checked;
+    let (size, length) = (verified.head.size(), verified.log.value.length);
+    let handle = verified.handle.is_some();
+    let better = old.is_none_or(|old| {
+        length > old.length
+            || (length == old.length && (handle || !old.handle) && (size > old.size || (handle && !old.handle)))
+    });
+    if better {
+        contact.checked = Some(Checked {
+            length,
+            size,
+            root: *verified.head.root(),
+            time: verified.head.time(),
+            handle: handle || old.is_some_and(|old| old.handle),
+            connected: connected || old.is_some_and(|old| old.connected),
+        });
+        ctx.txn.store(&id, proven);
+    } else if let Some(checked) = contact.checked.as_mut() {
+        checked.connected |= connected;
+        checked.handle |= handle;
+    }
+    if contact.told.is_some_and(|told| told <= length) {
+        contact.told = None;
+    }
+    ctx.txn.store(&id, &contact);
+    if handle {
+        // No look-up is needed: the proof came along.
+        ctx.txn.remove::<Claim>(&(id, verified.state.handle().clone()));
+    }
+    settle_contact(ctx, &id)
+}
+
+/// A contact whose proof is complete gets its handle; who waited for that goes on.
+pub(super) fn settle_contact(ctx: &mut Ctx<'_>, id: &AccountId) -> Result<(), CoreError> {
+    let Some(contact) = ctx.txn.load::<Contact>(id)? else { return Ok(()) };
+    let Some(checked) = contact.checked.filter(|checked| checked.connected) else { return Ok(()) };
+    let Some(state) = known(ctx, id)? else { return Ok(()) };
+    if checked.handle {
+        claim(ctx, state.handle(), *id, &contact)?;
+        ctx.mail.proven.push(state.handle().clone());
+    }
+    ctx.event(Event::Requests);
+    ctx.mail.changed.insert(*id);
+    Ok(())
+}
+
+/// The directory says that a handle is this account's.
+fn claim(ctx: &mut Ctx<'_>, handle: &Handle, id: AccountId, contact: &Contact) -> Result<(), CoreError> {
+    let known = match account_of(&ctx.txn, handle)? {
+        None => {
+            remember_handle(ctx, handle, id);
+            return Ok(());
+        }
+        Some(known) if known == id => return Ok(()),
+        Some(known) => known,
+    };
+    let Some(mut old) = ctx.txn.load::<Contact>(&known)? else { return Ok(()) };
+    // Of two claims, the later head's counts: an old letter does not move a handle back.
+    if old.checked.is_some_and(|old| contact.checked.is_some_and(|new| new.size < old.size)) {
+        return Ok(());
+    }
+    if successor_of(&ctx.txn, handle)? == Some(id) {
+        return Ok(());
+    }
+    ctx.txn.store(handle, &Successor(id));
+    old.doubt = Some(Doubt::StartedOver);
+    ctx.txn.store(&known, &old);
+    let (policy, first, second) =
+        (policy(&ctx.txn)?, ctx.txn.load::<ProvenAccount>(&known)?, ctx.txn.load::<ProvenAccount>(&id)?);
+    let evidence = policy
+        .zip(first.zip(second))
+        .and_then(|(policy, (first, second))| handle_moved(&policy, handle, &first.proof, &second.proof));
+    let what = format!(
+        "{handle} belongs to another account than before. They started over, or somebody else has their handle: ask them \
+         by another way, and compare safety numbers."
+    );
+    raise(
+        ctx,
+        Finding::new(AlarmKind::HandleMoved, &[handle.as_str().as_bytes(), &id.0].concat(), what, evidence)
+            .about(known),
+    );
+    ctx.mail.notices.push((known, Notice::StartedOver(handle.clone())));
+    Ok(())
+}
+
+/// The look-up of an account in a proof, as evidence takes it.
+pub(super) fn look_up(proof: &AccountProof) -> LookUp<'_> {
+    LookUp { head: &proof.head, proof: &proof.account }
+}
+
+/// Evidence that the directory gave a handle to two accounts, when both proofs have the handle.
+pub(super) fn handle_moved(
+    policy: &DirectoryPolicy,
+    handle: &Handle,
+    first: &AccountProof,
+    second: &AccountProof,
+) -> Option<Evidence> {
+    let (one, two) = first.handle.as_ref().zip(second.handle.as_ref())?;
+    let (first, second) = (LookUp { head: &first.head, proof: one }, LookUp { head: &second.head, proof: two });
+    Some(Evidence::handle_moved(policy, handle, &first, &second))
+}
+
+/// Evidence that the directory names another log for an account than this one, if it does.
+pub(super) fn contradiction(
+    policy: &DirectoryPolicy,
+    account: &AccountId,
+    proof: &AccountProof,
+    log: &AccountLog,
+) -> Option<Evidence> {
+    let head = Head::verify_unwitnessed(policy, &proof.head).ok()?;
+    verify_account(policy, &head, account, &proof.account).ok()?;
+    let evidence = Evidence::account(policy, account, &look_up(proof), log);
+    match evidence.judge() {
+        Ok(Verdict::Proven(_) | Verdict::Unanswered(_)) => Some(evidence),
+        Ok(Verdict::Harmless(_)) | Err(_) => None,
+    }
+}
+
+/// The proofs of some accounts, each with as much as is known; `None` for who is not proven yet.
+pub(crate) fn proofs<const N: usize>(
+    ctx: &Ctx<'_>,
+    accounts: impl IntoIterator<Item = AccountId>,
+) -> Result<Option<List<ProvenAccount, N>>, CoreError> {
+    let mut proofs = Vec::new();
+    for account in accounts {
+        match ctx.txn.load::<ProvenAccount>(&account)? {
+            Some(proof) => proofs.push(proof),
+            None => return Ok(None),
+        }
+    }
+    List::new(proofs).map(Some).map_err(|_| CoreError::bug("more accounts than a list takes"))
+}

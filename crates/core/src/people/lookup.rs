@@ -1,0 +1,330 @@
+//! Look-ups: whose a handle is, and how long somebody's log is. Asked on the connection that names nobody.
+//!
+//! Owns who waits for a look-up. Nothing here is in the vault: what is still to be looked up is derived from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stonechat_directory::proof::Asked;
+use stonechat_wire::{AccountId, ErrorCode, Failure, Handle, ProvenAccount, Request, Timestamp};
+
+use super::accounts::{Claim, Contact, known};
+use super::alarms::{Finding, raise};
+use super::belief::{Belief, Source, believe};
+use super::{People, Question};
+use crate::api::{AlarmKind, Command, CommandError, CommandId, Doubt, Event, Link};
+use crate::error::{Answer, CoreError};
+use crate::step::Ctx;
+use crate::store::Read as _;
+
+/// A command that waits for handles to be looked up. It is in memory only: nothing happened yet.
+#[derive(Clone)]
+pub(crate) struct Waiting {
+    pub id: CommandId,
+    pub command: Command,
+}
+
+/// What is being looked up, and for whom.
+#[derive(Default)]
+pub(super) struct LookUps {
+    /// Handles that are being looked up, and for which commands.
+    waiting: Vec<(Handle, Waiting)>,
+    /// Handles whose look-up is repeated: when, and how often it was.
+    again: BTreeMap<Handle, (Timestamp, u32)>,
+    /// Accounts whose log is longer by their own word, how often each was asked for, and when again.
+    asked_after: BTreeSet<AccountId>,
+    tries: BTreeMap<AccountId, u32>,
+    not_before: BTreeMap<AccountId, Timestamp>,
+}
+
+impl People {
+    /// Looks somebody up for a command, which goes on once that is settled.
+    pub(crate) fn look_up(&mut self, ctx: &mut Ctx<'_>, handle: Handle, waiting: Waiting) -> Answer<()> {
+        if !ctx.links.is_ready(Link::Anonymous) {
+            return Err(CommandError::Offline.into());
+        }
+        let asked = self.look_ups.waiting.iter().any(|(other, _)| *other == handle);
+        self.look_ups.waiting.push((handle.clone(), waiting));
+        if !asked {
+            self.questions.ask(
+                ctx,
+                Link::Anonymous,
+                Request::LookUpHandle { handle: handle.clone() },
+                Question::LookUp { handle },
+            );
+        }
+        Ok(())
+    }
+
+    /// Asks the server whose the handles are that accounts claim in their logs. Until then nobody is shown under them with a
+    /// closed lock.
+    pub(super) fn check_handles(&mut self, ctx: &mut Ctx<'_>) -> Result<(), CoreError> {
+        if !ctx.links.is_ready(Link::Anonymous) {
+            return Ok(());
+        }
+        for ((_, handle), _) in ctx.txn.list::<Claim>(CLAIMS_AT_ONCE)? {
+            let later = self.look_ups.again.get(&handle).map(|(at, _)| *at).filter(|at| *at > ctx.now);
+            if let Some(at) = later {
+                ctx.wake(at, "a handle is looked up again");
+            } else if !self.questions.has(|q| matches!(q, Question::LookUp { handle: h } if *h == handle)) {
+                self.questions.ask(
+                    ctx,
+                    Link::Anonymous,
+                    Request::LookUpHandle { handle: handle.clone() },
+                    Question::LookUp { handle },
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+impl People {
+    /// The server answered a look-up of a handle.
+    pub(super) fn looked_up(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        handle: &Handle,
+        found: &ProvenAccount,
+    ) -> Result<(), CoreError> {
+        let trouble = match believe(ctx, Asked::Handle(handle), found, Source::Server)? {
+            // When its head is one with the others, `settle_contact` goes on; otherwise once it is.
+            Belief::Known(state) => {
+                let claimed = Some(state.id());
+                return settle_claims(ctx, handle, claimed);
+            }
+            Belief::Later(why) => return self.look_up_later(ctx, handle, &why),
+            Belief::Untrusted(why) => why,
+        };
+        settle_claims(ctx, handle, None)?;
+        for waiting in self.take_waiting(handle) {
+            ctx.finish(waiting.id, Err(CommandError::Untrusted(handle.clone(), trouble.clone())));
+        }
+        Ok(())
+    }
+
+    /// Whose a handle is can be told later. Commands wait, but not for ever.
+    pub(crate) fn look_up_later(&mut self, ctx: &mut Ctx<'_>, handle: &Handle, why: &str) -> Result<(), CoreError> {
+        let (at, tries) = self.look_ups.again.entry(handle.clone()).or_insert((ctx.now, 0));
+        *tries += 1;
+        *at = ctx.now.plus_secs(backoff_secs(*tries));
+        let (again, tries) = (*at, *tries);
+        ctx.wake(again, "a handle is looked up again");
+        if tries >= LOOK_UP_TRIES {
+            for waiting in self.take_waiting(handle) {
+                ctx.finish(waiting.id, Err(CommandError::Directory(why.to_owned())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks up again what could not be answered.
+    pub(super) fn repeat_look_ups(&mut self, ctx: &mut Ctx<'_>) {
+        if !ctx.links.is_ready(Link::Anonymous) {
+            return;
+        }
+        let waiting: Vec<_> = self.look_ups.again.iter().map(|(handle, (at, _))| (handle.clone(), *at)).collect();
+        for (handle, at) in waiting {
+            if at > ctx.now {
+                ctx.wake(at, "a handle is looked up again");
+            } else if self.look_ups.waiting.iter().any(|(other, _)| *other == handle)
+                && !self.questions.has(|q| matches!(q, Question::LookUp { handle: h } if *h == handle))
+            {
+                let request = Request::LookUpHandle { handle: handle.clone() };
+                self.questions.ask(ctx, Link::Anonymous, request, Question::LookUp { handle });
+            }
+        }
+    }
+}
+
+impl People {
+    pub(super) fn look_up_failed(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        handle: &Handle,
+        failure: &Failure,
+    ) -> Result<(), CoreError> {
+        match failure.code {
+            ErrorCode::NotFound => settle_claims(ctx, handle, None)?,
+            // About to be published, or the directory is slow.
+            ErrorCode::Unpublished | ErrorCode::Unavailable | ErrorCode::Slow => {
+                return self.look_up_later(ctx, handle, &failure.to_string());
+            }
+            _ => {}
+        }
+        for waiting in self.take_waiting(handle) {
+            let error = match failure.code {
+                ErrorCode::NotFound => CommandError::UnknownHandle(handle.clone()),
+                _ => CommandError::Refused(failure.to_string()),
+            };
+            ctx.finish(waiting.id, Err(error));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn take_waiting(&mut self, handle: &Handle) -> Vec<Waiting> {
+        let (mine, rest) =
+            std::mem::take(&mut self.look_ups.waiting).into_iter().partition(|(other, _)| other == handle);
+        self.look_ups.waiting = rest;
+        mine.into_iter().map(|(_, waiting)| waiting).collect()
+    }
+}
+
+impl People {
+    /// Asks for the account of somebody who says that their log is longer than what is known here.
+    pub(super) fn ask_accounts(&mut self, ctx: &mut Ctx<'_>) -> Result<(), CoreError> {
+        for account in self.look_ups.asked_after.clone() {
+            if self.questions.has(|q| matches!(q, Question::GetAccount { account: a } if *a == account)) {
+                continue;
+            }
+            match self.look_ups.not_before.get(&account) {
+                Some(at) if *at > ctx.now => ctx.wake(*at, "an account is asked for again"),
+                _ => self.questions.ask(
+                    ctx,
+                    Link::Anonymous,
+                    Request::GetAccount { account },
+                    Question::GetAccount { account },
+                ),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn account_answered(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        account: AccountId,
+        found: &ProvenAccount,
+    ) -> Result<(), CoreError> {
+        let belief = believe(ctx, Asked::Account(&account), found, Source::Server)?;
+        let still = ctx.txn.load::<Contact>(&account)?.is_some_and(|contact| contact.told.is_some());
+        match belief {
+            Belief::Known(_) if !still => {
+                self.look_ups.asked_after.remove(&account);
+                self.look_ups.not_before.remove(&account);
+                Ok(())
+            }
+            Belief::Untrusted(_) => {
+                self.look_ups.asked_after.remove(&account);
+                Ok(())
+            }
+            Belief::Known(state) => {
+                let tries = self.ask_later(ctx, account);
+                if tries == TOLD_TRIES
+                    && let Some(mut contact) = ctx.txn.load::<Contact>(&account)?
+                {
+                    let who = state.handle();
+                    let what = format!(
+                        "{who} says that their account log is longer than the directory shows: it may hide that a device was revoked."
+                    );
+                    contact.doubt = Some(Doubt::KeptBack);
+                    ctx.txn.store(&account, &contact);
+                    raise(ctx, Finding::new(AlarmKind::Unpublished, &account.0, what, None).about(account));
+                    ctx.mail.changed.insert(account);
+                }
+                Ok(())
+            }
+            Belief::Later(_) => {
+                self.ask_later(ctx, account);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn account_refused(&mut self, ctx: &mut Ctx<'_>, account: AccountId) {
+        self.ask_later(ctx, account);
+    }
+
+    fn ask_later(&mut self, ctx: &mut Ctx<'_>, account: AccountId) -> u32 {
+        let tries = self.look_ups.tries.entry(account).or_default();
+        *tries += 1;
+        let tries = *tries;
+        self.look_ups.not_before.insert(account, ctx.now.plus_secs(backoff_secs(tries)));
+        tries
+    }
+
+    /// Contacts whose proof is missing, as in vaults from before there was a directory, are looked up.
+    pub(super) fn check_old_contacts(&mut self, ctx: &mut Ctx<'_>) -> Result<(), CoreError> {
+        for (id, contact) in ctx.txn.list::<Contact>(usize::MAX)? {
+            if contact.checked.is_none() && id != ctx.me.account() {
+                if let Some(state) = known(ctx, &id)? {
+                    ctx.txn.store(&(id, state.handle().clone()), &Claim {});
+                }
+            } else if contact.told.is_some() {
+                self.look_ups.asked_after.insert(id);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl People {
+    /// What belief brought up since the last time. Returns the commands that need wait no longer.
+    pub(crate) fn take_mail(&mut self, ctx: &mut Ctx<'_>) -> Vec<Waiting> {
+        if std::mem::take(&mut ctx.mail.own_longer) {
+            self.monitor.look_soon();
+        }
+        for account in std::mem::take(&mut ctx.mail.longer) {
+            self.look_ups.asked_after.insert(account);
+            self.look_ups.tries.remove(&account);
+            self.look_ups.not_before.remove(&account);
+        }
+        if std::mem::take(&mut ctx.mail.forked) {
+            for (handle, waiting) in std::mem::take(&mut self.look_ups.waiting) {
+                let why = "the directory has forked".to_owned();
+                ctx.finish(waiting.id, Err(CommandError::Untrusted(handle, why)));
+            }
+        }
+        let mut settled = Vec::new();
+        for handle in std::mem::take(&mut ctx.mail.proven) {
+            self.look_ups.again.remove(&handle);
+            settled.extend(self.take_waiting(&handle));
+        }
+        settled
+    }
+
+    /// Whether nobody's handle is still to be looked up. What is repeated later is not waited for.
+    pub(super) fn look_ups_settled(&self, ctx: &Ctx<'_>) -> Result<bool, CoreError> {
+        Ok(ctx.txn.count_up_to::<Claim>(1)? == 0 || !self.look_ups.again.is_empty())
+    }
+
+    /// Commands cannot go on without the connection.
+    pub(super) fn look_ups_lost(&mut self, ctx: &mut Ctx<'_>) {
+        for (_, waiting) in std::mem::take(&mut self.look_ups.waiting) {
+            ctx.finish(waiting.id, Err(CommandError::Offline));
+        }
+    }
+}
+
+/// The server said whose a handle is, or that it is nobody's: every other account that claims it is alarming.
+pub(crate) fn settle_claims(ctx: &mut Ctx<'_>, handle: &Handle, owner: Option<AccountId>) -> Result<(), CoreError> {
+    for (key, _) in ctx.txn.list::<Claim>(usize::MAX)? {
+        let (account, claimed) = &key;
+        if claimed != handle {
+            continue;
+        }
+        if owner != Some(*account)
+            && let Some(mut contact) = ctx.txn.load::<Contact>(account)?
+        {
+            contact.doubt = Some(Doubt::HandleDenied);
+            ctx.txn.store(account, &contact);
+            ctx.refused(None, format!("somebody calls themselves {handle}, which the server says is not their handle"));
+        }
+        ctx.txn.remove::<Claim>(&key);
+    }
+    ctx.event(Event::Requests);
+    Ok(())
+}
+
+/// Seconds until the next try: 1, 2, 4, … and at most ten minutes.
+pub(super) fn backoff_secs(tries: u32) -> u64 {
+    (1 << tries.saturating_sub(1).min(10)).min(600)
+}
+
+/// Claims that are looked up at one time.
+const CLAIMS_AT_ONCE: usize = 16;
+
+/// Look-ups of a handle before who waits for it is told that the directory has no good answer.
+pub(super) const LOOK_UP_TRIES: u32 = 5;
+
+/// Look-ups of somebody whose log is longer by their own word before that is an alarm.
+const TOLD_TRIES: u32 = 6;

@@ -1,0 +1,144 @@
+//! This device at the server: registering the account, logging in.
+//!
+//! Owns who waits for the registration. Never touches a conversation.
+
+use ed25519_dalek::Signer as _;
+use stonechat_wire::{AuthChallenge, ErrorCode, Failure, Reply, Request};
+
+use crate::api::{CommandError, CommandId, Event, Link, Outcome};
+use crate::error::CoreError;
+use crate::identity::MeRecord;
+use crate::links::Room;
+use crate::step::{Ctx, Questions};
+use crate::store::Read as _;
+
+/// What is asked.
+enum Question {
+    CreateAccount,
+    Authenticate,
+}
+
+/// What logging in brought: what the server keeps for this device.
+pub(crate) struct LoggedIn {
+    pub key_packages: u32,
+    pub last_resort: bool,
+    /// Envelopes that wait in the inbox and are about to be pushed.
+    pub envelopes: u32,
+}
+
+/// What became of an answer.
+pub(crate) enum Progress {
+    /// It does not fit.
+    Misfit,
+    /// Something is still to come.
+    Waiting,
+    /// This device is logged in.
+    LoggedIn(LoggedIn),
+}
+
+/// Logging in.
+pub(crate) struct Session {
+    questions: Questions<Question>,
+    /// The registration that a person waits for.
+    registering: Option<CommandId>,
+    /// The server has the account, as it just said.
+    pub registered: bool,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self { questions: Questions::of(Room::Session), registering: None, registered: false }
+    }
+}
+
+impl Session {
+    /// Sends the account if the server may not have it, then logs in.
+    pub(crate) fn log_in(&mut self, ctx: &mut Ctx<'_>) {
+        if !ctx.links.is_open(Link::Device) {
+            return;
+        }
+        let me = ctx.me;
+        if !self.is_registered(ctx) {
+            let request = Request::CreateAccount { genesis: me.record.genesis.clone() };
+            return self.questions.ask(ctx, Link::Device, request, Question::CreateAccount);
+        }
+        let (host, nonce) = ctx.links.challenge();
+        let challenge = AuthChallenge { host, nonce, account: me.account(), device: me.record.device };
+        let signature = me.signing.sign(&challenge.signed_bytes()).to_bytes();
+        let request = Request::Authenticate { account: me.account(), device: me.record.device, signature };
+        self.questions.ask(ctx, Link::Device, request, Question::Authenticate);
+    }
+
+    pub(crate) fn register(&mut self, ctx: &mut Ctx<'_>, command: CommandId) {
+        if self.is_registered(ctx) {
+            return ctx.finish(command, Ok(Outcome::Done));
+        }
+        self.registering = Some(command);
+        if !self.questions.has(|question| matches!(question, Question::CreateAccount)) {
+            self.log_in(ctx);
+        }
+    }
+
+    pub(crate) fn answered(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        link: Link,
+        id: u32,
+        reply: Reply,
+    ) -> Result<Progress, CoreError> {
+        match (self.questions.take(link, id), reply) {
+            (Some(Question::CreateAccount), Reply::Done) => {
+                let mut record: MeRecord = ctx.txn.need(&())?;
+                record.registered = true;
+                ctx.txn.store(&(), &record);
+                self.registered = true;
+                if let Some(command) = self.registering.take() {
+                    ctx.finish(command, Ok(Outcome::Done));
+                }
+                self.log_in(ctx);
+                Ok(Progress::Waiting)
+            }
+            (
+                Some(Question::Authenticate),
+                Reply::Authenticated { key_packages, last_resort, tokens: _, envelopes },
+            ) => {
+                ctx.links.logged_in();
+                ctx.event(Event::Link { link: Link::Device, ready: true });
+                Ok(Progress::LoggedIn(LoggedIn { key_packages, last_resort, envelopes }))
+            }
+            _ => Ok(Progress::Misfit),
+        }
+    }
+
+    pub(crate) fn refused(&mut self, ctx: &mut Ctx<'_>, link: Link, id: u32, failure: &Failure) {
+        match self.questions.take(link, id) {
+            Some(Question::CreateAccount) => {
+                let error = match failure.code {
+                    ErrorCode::HandleTaken => CommandError::HandleTaken(ctx.me.record.handle.clone()),
+                    _ => CommandError::Refused(failure.to_string()),
+                };
+                if let Some(command) = self.registering.take() {
+                    ctx.finish(command, Err(error));
+                }
+            }
+            Some(Question::Authenticate) => {
+                ctx.refused(None, format!("logging in failed: {failure}"));
+                ctx.disconnect(Link::Device);
+            }
+            None => {}
+        }
+    }
+
+    pub(crate) fn disconnected(&mut self, ctx: &mut Ctx<'_>, link: Link) {
+        self.questions.lost(link);
+        if link == Link::Device
+            && let Some(command) = self.registering.take()
+        {
+            ctx.finish(command, Err(CommandError::Offline));
+        }
+    }
+
+    fn is_registered(&self, ctx: &Ctx<'_>) -> bool {
+        self.registered || ctx.me.record.registered
+    }
+}
