@@ -29,6 +29,9 @@
 //! | `view` | what a person sees; read-only |
 //! | `commands` | what a person asks for |
 
+// Time, randomness and the machine come in as arguments: clippy.toml says what that excludes.
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod api;
 pub mod content;
 pub mod limits;

@@ -612,6 +612,7 @@ fn write_a_vault_of_this_format() {
     lines.push(format!("message {}", hex::encode(message)));
     lines.push(format!("welcome {}", hex::encode(welcome)));
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors/mls-vault-1.txt");
+    #[expect(clippy::disallowed_methods, reason = "writes the vector, when it is told to")]
     std::fs::write(path, lines.join("\n") + "\n").unwrap();
 }
 
@@ -755,6 +756,7 @@ fn a_vault_that_cannot_be_read_is_never_taken_for_a_peers_fault() {
 /// Prints what MLS costs: `cargo nextest run -p stonechat-core --run-ignored only --no-capture mls::tests::costs`.
 #[test]
 #[ignore = "a measurement, not a test"]
+#[expect(clippy::disallowed_methods, reason = "it measures time")]
 fn costs() {
     use std::time::Instant;
     let (mut alice, mut bob) = (Device::new(1), Device::new(2));

@@ -13,6 +13,9 @@
 //! what it published, and one of them takes over when the lease runs out. A publisher that was only slow cannot write over
 //! its successor: every write names the entry that it follows.
 
+// Time, randomness and the machine come in as arguments: clippy.toml says what that excludes.
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
+
 mod keys;
 mod log;
 mod nodes;

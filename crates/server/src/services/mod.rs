@@ -6,6 +6,9 @@
 //!
 //! Never here: who talks to whom. A session is a device's or anonymous and can never become the other.
 
+// Time, randomness and the machine come in as arguments: clippy.toml says what that excludes.
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
+
 mod accounts;
 mod blobs;
 mod conversations;

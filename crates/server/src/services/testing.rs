@@ -4,7 +4,9 @@ use std::cell::Cell;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use futures_util::FutureExt as _;
-use rand_core::{OsRng, RngCore as _};
+#[expect(clippy::disallowed_types, reason = "people in tests are different each time")]
+use rand_core::OsRng;
+use rand_core::RngCore as _;
 use stonechat_wire::limits::INBOX_KEY_BYTES;
 use stonechat_wire::message::Element;
 use stonechat_wire::{
