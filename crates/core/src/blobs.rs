@@ -171,3 +171,88 @@ pub(crate) fn all_settled(ctx: &Ctx<'_>) -> Result<bool, CoreError> {
 fn chunk_key(id: &BlobId, chunk: u32) -> Vec<u8> {
     [id.0.as_slice(), &chunk.to_be_bytes()].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Home;
+
+    fn keep_of(home: &mut Home, bytes: usize) -> Option<(BlobId, u32)> {
+        home.step(|ctx| keep(ctx, &vec![7; bytes])).value
+    }
+
+    fn failure(code: ErrorCode) -> Failure {
+        Failure { code, retry_after_secs: Some(3), detail: None }
+    }
+
+    #[test]
+    fn a_blob_goes_up_chunk_by_chunk_and_is_then_forgotten() {
+        let mut home = Home::online("alice");
+        home.give_tokens(1);
+        let (blob, chunks) = keep_of(&mut home, BLOB_CHUNK_BYTES_MAX + 1).unwrap();
+        assert_eq!(chunks, 2);
+        let mut blobs = Blobs::default();
+        for id in 1..=2 {
+            let out = home.step(|ctx| blobs.upload(ctx, blob).unwrap());
+            assert!(!out.value);
+            let paid = matches!(out.requests()[..], [Request::AppendBlob { token: Some(_), .. }]);
+            assert_eq!(paid, id == 1, "the first chunk pays for all");
+            // What is asked is not asked twice.
+            assert!(home.step(|ctx| blobs.upload(ctx, blob).unwrap()).requests().is_empty());
+            assert!(home.step(|ctx| blobs.answered(ctx, Link::Anonymous, id, Reply::Done).unwrap()).value);
+        }
+        assert!(home.step(|ctx| blobs.upload(ctx, blob).unwrap()).value);
+        assert!(home.step(|ctx| all_settled(ctx).unwrap()).value);
+    }
+
+    #[test]
+    fn an_upload_without_a_token_waits_and_one_that_was_put_off_is_tried_later() {
+        let mut home = Home::online("alice");
+        let (blob, _) = keep_of(&mut home, 10).unwrap();
+        let mut blobs = Blobs::default();
+        assert!(home.step(|ctx| blobs.upload(ctx, blob).unwrap()).requests().is_empty());
+        home.give_tokens(2);
+        assert_eq!(home.step(|ctx| blobs.upload(ctx, blob).unwrap()).requests().len(), 1);
+        home.step(|ctx| blobs.refused(ctx, Link::Anonymous, 1, &failure(ErrorCode::Slow)));
+        assert!(home.step(|ctx| blobs.upload(ctx, blob).unwrap()).requests().is_empty());
+        home.now = home.now.plus_secs(3);
+        assert_eq!(home.step(|ctx| blobs.upload(ctx, blob).unwrap()).requests().len(), 1);
+    }
+
+    #[test]
+    fn a_blob_that_is_too_large_is_not_kept() {
+        let mut home = Home::of("alice");
+        assert!(keep_of(&mut home, BLOB_CHUNKS_MAX * BLOB_CHUNK_BYTES_MAX).is_some());
+        assert_eq!(keep_of(&mut home, BLOB_CHUNKS_MAX * BLOB_CHUNK_BYTES_MAX + 1), None);
+    }
+
+    #[test]
+    fn a_blob_is_fetched_in_order_and_one_that_is_gone_is_mail() {
+        let mut home = Home::online("alice");
+        let (blob, mut blobs) = (BlobId([3; 32]), Blobs::default());
+        for id in 1..=2 {
+            let out = home.step(|ctx| blobs.fetch(ctx, blob, 2).unwrap());
+            assert!(out.value.is_none());
+            assert!(matches!(out.requests()[..], [Request::ReadBlob { chunk: Seq(n), .. }] if *n == u64::from(id)));
+            let bytes = Bytes::new(vec![u8::try_from(id).unwrap()]).unwrap();
+            assert!(home.step(|ctx| blobs.answered(ctx, Link::Anonymous, id, Reply::Chunk { bytes }).unwrap()).value);
+        }
+        assert_eq!(home.step(|ctx| blobs.fetch(ctx, blob, 2).unwrap()).value, Some(vec![1, 2]));
+        let other = BlobId([4; 32]);
+        home.step(|ctx| blobs.fetch(ctx, other, 1).unwrap());
+        let missing = home.step(|ctx| {
+            blobs.refused(ctx, Link::Anonymous, 3, &failure(ErrorCode::NotFound));
+            ctx.mail.missing.clone()
+        });
+        assert_eq!(missing.value, [other]);
+    }
+
+    #[test]
+    fn an_answer_to_nothing_or_of_another_kind_does_not_fit() {
+        let mut home = Home::online("alice");
+        let mut blobs = Blobs::default();
+        assert!(!home.step(|ctx| blobs.answered(ctx, Link::Anonymous, 1, Reply::Done).unwrap()).value);
+        home.step(|ctx| blobs.fetch(ctx, BlobId([3; 32]), 1).unwrap());
+        assert!(!home.step(|ctx| blobs.answered(ctx, Link::Anonymous, 1, Reply::Done).unwrap()).value);
+    }
+}

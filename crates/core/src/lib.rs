@@ -51,6 +51,8 @@ mod step;
 mod store;
 mod supplies;
 mod talk;
+#[cfg(test)]
+mod testing;
 mod view;
 
 use rand_core::CryptoRngCore;

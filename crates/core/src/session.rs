@@ -142,3 +142,80 @@ impl Session {
         self.registered || ctx.me.record.registered
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+    use crate::testing::Home;
+
+    fn home() -> Home {
+        let mut home = Home::of("alice");
+        home.connect(Link::Device);
+        home
+    }
+
+    fn failure(code: ErrorCode) -> Failure {
+        Failure { code, retry_after_secs: None, detail: None }
+    }
+
+    #[test]
+    fn an_account_is_registered_before_it_logs_in() {
+        let (mut home, mut session) = (home(), Session::default());
+        let out = home.step(|ctx| session.register(ctx, CommandId(1)));
+        assert!(matches!(out.requests()[..], [Request::CreateAccount { .. }]));
+        let out = home.step(|ctx| session.answered(ctx, Link::Device, 1, Reply::Done).unwrap());
+        assert!(matches!(out.value, Progress::Waiting));
+        assert!(matches!(out.requests()[..], [Request::Authenticate { .. }]));
+        assert!(matches!(out.finished(1), Some(Ok(Outcome::Done))));
+        assert!(session.registered && Identity::load(&home.vault).unwrap().unwrap().record.registered);
+        let found = Reply::Authenticated { key_packages: 3, last_resort: true, tokens: 0, envelopes: 2 };
+        let out = home.step(|ctx| session.answered(ctx, Link::Device, 2, found).unwrap());
+        assert!(matches!(out.value, Progress::LoggedIn(LoggedIn { key_packages: 3, last_resort: true, envelopes: 2 })));
+        assert!(home.links.is_ready(Link::Device));
+        // Asked again, there is nothing to do.
+        let out = home.step(|ctx| session.register(ctx, CommandId(2)));
+        assert!(out.requests().is_empty() && matches!(out.finished(2), Some(Ok(Outcome::Done))));
+    }
+
+    #[test]
+    fn a_handle_that_is_taken_is_named() {
+        let (mut home, mut session) = (home(), Session::default());
+        home.step(|ctx| session.register(ctx, CommandId(1)));
+        let out = home.step(|ctx| session.refused(ctx, Link::Device, 1, &failure(ErrorCode::HandleTaken)));
+        assert!(matches!(out.finished(1), Some(Err(CommandError::HandleTaken(handle))) if handle.as_str() == "alice"));
+        assert!(!session.registered);
+    }
+
+    #[test]
+    fn who_waits_for_the_registration_hears_that_the_connection_is_gone() {
+        let (mut home, mut session) = (home(), Session::default());
+        home.step(|ctx| session.register(ctx, CommandId(1)));
+        let out = home.step(|ctx| session.disconnected(ctx, Link::Anonymous));
+        assert!(out.finished(1).is_none());
+        let out = home.step(|ctx| session.disconnected(ctx, Link::Device));
+        assert!(matches!(out.finished(1), Some(Err(CommandError::Offline))));
+    }
+
+    #[test]
+    fn an_answer_that_does_not_fit_is_noticed() {
+        let (mut home, mut session) = (home(), Session::default());
+        home.step(|ctx| session.log_in(ctx));
+        let wrong = home.step(|ctx| session.answered(ctx, Link::Device, 1, Reply::KeyPackageCount(1)).unwrap());
+        assert!(matches!(wrong.value, Progress::Misfit));
+        let nothing = home.step(|ctx| session.answered(ctx, Link::Device, 1, Reply::Done).unwrap());
+        assert!(matches!(nothing.value, Progress::Misfit));
+    }
+
+    #[test]
+    fn a_log_in_that_is_refused_costs_the_connection() {
+        let (mut home, mut session) = (home(), Session { registered: true, ..Session::default() });
+        let out = home.step(|ctx| session.log_in(ctx));
+        assert!(matches!(out.requests()[..], [Request::Authenticate { .. }]));
+        let out = home.step(|ctx| session.refused(ctx, Link::Device, 1, &failure(ErrorCode::NotAuthenticated)));
+        assert_eq!(out.refusals(), 1);
+        assert!(
+            out.effects.iter().any(|effect| matches!(effect, crate::api::Effect::Disconnect { link: Link::Device }))
+        );
+    }
+}

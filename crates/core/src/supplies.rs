@@ -199,3 +199,89 @@ pub(crate) fn take_token(ctx: &mut Ctx<'_>) -> Result<Option<Token>, CoreError> 
 /// How long key packages are valid, in seconds: as long as a conversation that nobody touches. A device that is away for
 /// less can be added to conversations all the time.
 const KEY_PACKAGE_LIFETIME_SECS: u64 = stonechat_wire::limits::CONVERSATION_TTL_SECS;
+
+#[cfg(test)]
+mod tests {
+    use stonechat_wire::ErrorCode;
+
+    use super::*;
+    use crate::testing::Home;
+
+    fn online(supplies: &mut Supplies, key_packages: u32, last_resort: bool) -> Home {
+        let home = Home::online("alice");
+        supplies.logged_in(&LoggedIn { key_packages, last_resort, envelopes: 0 });
+        home
+    }
+
+    #[test]
+    fn what_the_server_lacks_is_brought_and_nothing_else() {
+        let mut supplies = Supplies::default();
+        let mut home = online(&mut supplies, 0, false);
+        let out = home.step(|ctx| supplies.drive(ctx).unwrap());
+        let kinds = out.requests();
+        assert!(matches!(kinds[0], Request::ConfigureInbox { strangers: true, .. }));
+        assert!(matches!(kinds[1], Request::PublishKeyPackages { packages, last_resort: Some(_) }
+            if packages.len() == (KEY_PACKAGE_POOL as usize).min(KEY_PACKAGES_MAX)));
+        assert!(matches!(kinds[2], Request::IssueTokens { .. }));
+        // It is asked already.
+        assert!(home.step(|ctx| supplies.drive(ctx).unwrap()).requests().is_empty());
+        assert!(!supplies.are_there());
+        assert!(home.step(|ctx| supplies.answered(ctx, Link::Device, 1, Reply::Done).unwrap()).value);
+        let count = Reply::KeyPackageCount(KEY_PACKAGE_POOL);
+        assert!(home.step(|ctx| supplies.answered(ctx, Link::Device, 2, count).unwrap()).value);
+        assert!(supplies.are_there());
+    }
+
+    #[test]
+    fn a_last_resort_that_was_used_is_replaced() {
+        let mut supplies = Supplies::default();
+        let mut home = online(&mut supplies, KEY_PACKAGE_POOL, true);
+        home.give_tokens(u8::try_from(TOKEN_POOL).unwrap());
+        let wanted = |home: &mut Home, supplies: &mut Supplies, used: Vec<bool>| {
+            let out = home.step(|ctx| {
+                ctx.mail.used = used;
+                supplies.take_mail(ctx);
+                supplies.drive(ctx).unwrap();
+            });
+            out.requests().into_iter().filter(|r| matches!(r, Request::PublishKeyPackages { .. })).count()
+        };
+        assert_eq!(wanted(&mut home, &mut supplies, vec![false]), 0, "one of many");
+        assert_eq!(wanted(&mut home, &mut supplies, vec![true]), 1);
+    }
+
+    #[test]
+    fn a_token_is_spent_once() {
+        let mut home = Home::online("alice");
+        home.give_tokens(2);
+        let taken = home.step(|ctx| [(); 3].map(|()| take_token(ctx).unwrap().map(|token| token.nonce[0]))).value;
+        assert_eq!(taken, [Some(0), Some(1), None]);
+    }
+
+    #[test]
+    fn an_allowance_that_is_used_up_is_asked_for_again_later() {
+        let mut supplies = Supplies::default();
+        let mut home = online(&mut supplies, KEY_PACKAGE_POOL, true);
+        let asks = |home: &mut Home, supplies: &mut Supplies| {
+            let out = home.step(|ctx| supplies.drive(ctx).unwrap());
+            out.requests().into_iter().filter(|r| matches!(r, Request::IssueTokens { .. })).count()
+        };
+        assert_eq!(asks(&mut home, &mut supplies), 1);
+        let failure = Failure { code: ErrorCode::Slow, retry_after_secs: Some(10), detail: None };
+        home.step(|ctx| supplies.refused(ctx, Link::Device, 2, &failure));
+        assert_eq!(asks(&mut home, &mut supplies), 0);
+        home.now = home.now.plus_secs(10);
+        assert_eq!(asks(&mut home, &mut supplies), 1);
+    }
+
+    #[test]
+    fn tokens_that_do_not_verify_are_thrown_away_and_cost_the_connection() {
+        let mut supplies = Supplies::default();
+        let mut home = online(&mut supplies, KEY_PACKAGE_POOL, true);
+        home.step(|ctx| supplies.drive(ctx).unwrap());
+        let reply = Reply::Tokens { evaluated: List::new(Vec::new()).unwrap(), proof: [0; 64] };
+        let out = home.step(|ctx| supplies.answered(ctx, Link::Device, 2, reply).unwrap());
+        assert!(!out.value);
+        assert_eq!(out.refusals(), 1);
+        assert!(home.step(|ctx| take_token(ctx).unwrap()).value.is_none());
+    }
+}

@@ -249,3 +249,132 @@ const REFRESH_SECS: u64 = 7 * 24 * 3_600;
 
 /// Before a member removes another's revoked device.
 const REMOVE_JITTER_MS: u64 = 2_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Role;
+    use crate::log::policy::GroupState;
+    use crate::mls::{Mls, Signer, generate_key_package};
+    use crate::testing::{Home, Person};
+
+    /// A key package of a person's device, as they would make it, or with another's key or name.
+    fn package(home: &mut Home, signer: &Person, named: &Person) -> Vec<u8> {
+        let leaf = LeafIdentity { account: named.id(), device: named.device };
+        home.step(|ctx| {
+            let now = ctx.now.0;
+            let mls = Mls::new(&mut ctx.txn, ctx.rng);
+            let signer = Signer::from_seed(signer.secrets.signature.danger_bytes());
+            generate_key_package(&mls, &signer, leaf, now, 1_000, false).unwrap()
+        })
+        .value
+    }
+
+    fn judged(home: &mut Home, of: &Person, package: &[u8]) -> Result<(), String> {
+        home.step(|ctx| refusal_of(vouch(ctx, &of.state, of.device, package)).unwrap()).value
+    }
+
+    #[test]
+    fn a_key_package_is_what_the_account_log_says_of_its_device() {
+        let (mut home, bob, eve) = (Home::of("alice"), Person::of("bob", 10), Person::of("eve", 20));
+        let good = package(&mut home, &bob, &bob);
+        assert_eq!(judged(&mut home, &bob, &good), Ok(()));
+        let forged = package(&mut home, &eve, &bob);
+        assert!(judged(&mut home, &bob, &forged).unwrap_err().contains("another key"));
+        let of_eve = package(&mut home, &eve, &eve);
+        assert!(judged(&mut home, &bob, &of_eve).unwrap_err().contains("another device"));
+        assert!(judged(&mut home, &bob, b"nothing").is_err());
+        let unknown = Person { device: DeviceId([99; 16]), ..Person::of("bob", 10) };
+        assert!(judged(&mut home, &unknown, &good).unwrap_err().contains("does not have that device"));
+        home.now = home.now.plus_secs(1_001);
+        assert!(judged(&mut home, &bob, &good).unwrap_err().contains("out of date"));
+    }
+
+    #[test]
+    fn an_intent_that_makes_no_sense_any_more_is_dropped_and_another_stays() {
+        let mut home = Home::of("alice");
+        let (bob, carol) = (home.meet("bob", 10), Person::of("carol", 20));
+        let me = home.identity.account();
+        let id = home.converse(1, &GroupState::group("g".into(), me), &[&bob]);
+        let (here, gone) = (bob.id(), carol.id());
+        let sense = vec![
+            Intent::Add(gone, Vec::new()),
+            Intent::Remove(here),
+            Intent::SetRole(here, Role::Admin),
+            Intent::Rename("other".into()),
+            Intent::RemoveDevice(here, bob.device),
+            Intent::Refresh,
+            Intent::Leave,
+        ];
+        let nonsense = vec![
+            Intent::Add(here, Vec::new()),
+            Intent::Remove(gone),
+            Intent::SetRole(gone, Role::Admin),
+            Intent::Rename("g".into()),
+            Intent::RemoveDevice(here, carol.device),
+        ];
+        let left = home.step(|ctx| {
+            let mut info: Info = ctx.txn.need(&id).unwrap();
+            info.intents = nonsense.into_iter().chain(sense.clone()).collect();
+            drop_pointless(ctx, id, &mut info).unwrap();
+            ctx.txn.need::<Info>(&id).unwrap().intents
+        });
+        assert_eq!(left.value, sense);
+    }
+
+    #[test]
+    fn a_revoked_device_is_to_be_removed_from_conversations_and_another_is_not() {
+        let mut home = Home::of("alice");
+        let bob = home.meet("bob", 10);
+        let id = home.converse_with(&bob);
+        let (longer, added) = bob.with_device(30);
+        let mut log = Log::default();
+        let mut intents = |home: &mut Home, log_of_bob| {
+            home.step(|ctx| {
+                refusal_of(crate::people::accounts::learn(ctx, &log_of_bob, None)).unwrap().unwrap();
+                log.take_mail(ctx).unwrap();
+                ctx.txn.need::<Info>(&id).unwrap().intents
+            })
+            .value
+        };
+        assert_eq!(intents(&mut home, longer.clone()), []);
+        // A device that is in no conversation goes without a change.
+        assert_eq!(intents(&mut home, bob.without_device(&longer, added)), []);
+        let mut again = Home::of("alice");
+        let bob = again.meet("bob", 10);
+        let id = again.converse_with(&bob);
+        let (longer, _) = bob.with_device(30);
+        let without = bob.without_device(&longer, bob.device);
+        let mut log = Log::default();
+        let left = again.step(|ctx| {
+            refusal_of(crate::people::accounts::learn(ctx, &without, None)).unwrap().unwrap();
+            log.take_mail(ctx).unwrap();
+            ctx.txn.need::<Info>(&id).unwrap().intents
+        });
+        assert_eq!(left.value, [Intent::RemoveDevice(bob.id(), bob.device)]);
+    }
+
+    #[test]
+    fn who_has_no_device_ready_is_asked_for_later_in_direct_messages_and_left_out_of_a_group() {
+        let mut home = Home::online("alice");
+        let bob = home.meet("bob", 10);
+        let me = home.identity.account();
+        let group = home.converse(1, &GroupState::group("g".into(), me), &[]);
+        let direct = home.converse(2, &GroupState::direct(me, bob.id()), &[]);
+        let mut log = Log::default();
+        let failure = Failure { code: ErrorCode::NotFound, retry_after_secs: None, detail: None };
+        let mut refused = |home: &mut Home, id| {
+            home.step(|ctx| {
+                let mut info: Info = ctx.txn.need(&id).unwrap();
+                info.intents = vec![Intent::Add(bob.id(), Vec::new())];
+                ctx.txn.store(&id, &info);
+                log.key_packages_refused(ctx, id, bob.id(), &failure).unwrap();
+                let info: Info = ctx.txn.need(&id).unwrap();
+                (info.intents.len(), info.notice.is_some())
+            })
+            .value
+        };
+        assert_eq!(refused(&mut home, direct), (1, true));
+        assert_eq!(refused(&mut home, group), (0, true));
+    }
+}

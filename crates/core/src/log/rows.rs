@@ -444,3 +444,72 @@ impl Info {
 
 /// Values of the running hash that are kept to compare with others'.
 const VIEW_POINTS_MAX: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Secret;
+    use crate::store::Txn;
+    use crate::store::vault::MemoryVault;
+    use stonechat_wire::BlobId;
+
+    #[test]
+    fn a_welcome_is_stored_with_the_bytes_that_older_vaults_have() {
+        // Index, then the fields: a byte string; or id, key, chunks and hash of a blob.
+        let inline = Welcome::Inline(Bytes::new(vec![1, 2]).unwrap());
+        assert_eq!(hex::encode(stonechat_wire::encode(&inline)), "820081420102");
+        let blob = Welcome::Blob { id: BlobId([3; 32]), key: Secret::from_bytes([4; 32]), chunks: 5, hash: [6; 32] };
+        let (id, key, hash) = ("03".repeat(32), "04".repeat(32), "06".repeat(32));
+        assert_eq!(hex::encode(stonechat_wire::encode(&blob)), format!("8201845820{id}5820{key}055820{hash}"));
+    }
+
+    #[test]
+    fn the_two_parts_of_a_conversation_do_not_get_in_each_others_way() {
+        let vault = MemoryVault::default();
+        let mut txn = Txn::new(&vault);
+        let ids = [ConversationId([1; 32]), ConversationId([2; 32])];
+        let state = GroupState::default().encode();
+        let info = Info { peer: None, state, leaves: Vec::new(), intents: Vec::new(), notice: None, opening: false };
+        for id in ids {
+            txn.store(&id, &Progress::new(Phase::Live, Seq(1), EpochId([1; 32])));
+            txn.store(&id, &info);
+        }
+        assert_eq!(conversation_ids(&txn).unwrap(), ids);
+        assert!(txn.load::<Info>(&ids[0]).unwrap().is_some_and(|info| info.peer.is_none()));
+        assert_eq!(txn.load::<Progress>(&ids[1]).unwrap().unwrap().cursor, Seq(1));
+    }
+
+    #[test]
+    fn what_goes_out_is_listed_in_order_and_for_its_conversation_only() {
+        let vault = MemoryVault::default();
+        let mut txn = Txn::new(&vault);
+        let (id, other) = (ConversationId([1; 32]), ConversationId([2; 32]));
+        let out = Outgoing { content: vec![1], id: MessageId([1; 16]), visible: true, sealed: None };
+        for key in [(id, 300), (id, 2), (other, 1)] {
+            txn.store(&key, &out);
+        }
+        let numbers = |limit| outgoing(&txn, &id, limit).unwrap().into_iter().map(|(n, _)| n).collect::<Vec<_>>();
+        assert_eq!((numbers(9), numbers(1)), (vec![2, 300], vec![2]));
+    }
+
+    #[test]
+    fn the_view_depends_on_every_entry_and_its_place_and_keeps_the_last_ones() {
+        let start = Progress::new(Phase::Live, Seq(1), EpochId([1; 32]));
+        let after = |entries: &[(u64, &[u8])]| {
+            let mut progress = start.clone();
+            entries.iter().for_each(|(seq, blob)| progress.extend_view(Seq(*seq), blob));
+            *progress.view.last().unwrap()
+        };
+        let honest = after(&[(2, b"a"), (3, b"b")]);
+        assert_eq!(honest, after(&[(2, b"a"), (3, b"b")]));
+        for other in [&[(2, &b"x"[..]), (3, b"b")][..], &[(3, b"b")], &[(2, b"b"), (3, b"a")]] {
+            assert_ne!(honest.hash, after(other).hash);
+        }
+        let mut long = start.clone();
+        (2..100).for_each(|seq| long.extend_view(Seq(seq), b"x"));
+        assert_eq!((long.view.len(), long.view[0].seq), (VIEW_POINTS_MAX, Seq(100 - VIEW_POINTS_MAX as u64)));
+        // A new epoch begins with its id.
+        long.enter(Seq(100), EpochId([9; 32]));
+        assert_eq!(long.view, [ViewPoint { seq: Seq(100), hash: [9; 32] }]);
+    }
+}

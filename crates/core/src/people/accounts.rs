@@ -268,3 +268,104 @@ pub(crate) fn keep_contact_card(ctx: &mut Ctx<'_>, id: &AccountId, capability: S
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::refusal_of;
+    use crate::testing::{Home, Person};
+
+    fn taken(home: &mut Home, log: &AccountLog, expected: Option<AccountId>) -> Result<AccountState, Unlearned> {
+        home.step(|ctx| refusal_of(learn(ctx, log, expected))).value.unwrap()
+    }
+
+    #[test]
+    fn a_log_that_is_new_is_stored_and_its_handle_is_only_claimed() {
+        let (mut home, bob) = (Home::of("alice"), Person::of("bob", 10));
+        assert_eq!(taken(&mut home, &bob.log, Some(bob.id())).unwrap().id(), bob.id());
+        let seen = home.step(|ctx| {
+            let claimed = ctx.txn.has::<Claim>(&(bob.id(), bob.handle())).unwrap();
+            (claimed, account_of(&ctx.txn, &bob.handle()).unwrap(), handle_of(&ctx.txn, &bob.id()).unwrap())
+        });
+        assert_eq!(seen.value, (true, None, Some(bob.handle())));
+    }
+
+    #[test]
+    fn a_log_of_somebody_else_than_expected_is_not_stored() {
+        let (mut home, bob, carol) = (Home::of("alice"), Person::of("bob", 10), Person::of("carol", 20));
+        assert!(matches!(taken(&mut home, &bob.log, Some(carol.id())), Err(Unlearned::Invalid(_))));
+        assert!(!home.step(|ctx| ctx.txn.has::<Contact>(&bob.id()).unwrap()).value);
+    }
+
+    #[test]
+    fn a_log_only_grows_and_new_and_revoked_devices_are_told() {
+        let (mut home, bob) = (Home::of("alice"), Person::of("bob", 10));
+        let (longer, added) = bob.with_device(30);
+        taken(&mut home, &bob.log, None).unwrap();
+        let mail = home.step(|ctx| {
+            refusal_of(learn(ctx, &longer, None)).unwrap().unwrap();
+            ctx.mail.clone()
+        });
+        assert_eq!(mail.value.notices, [(bob.id(), Notice::DeviceAdded(bob.handle()))]);
+        assert!(mail.value.revoked.is_empty());
+        // The shorter one is believed, and what is stored stays.
+        assert_eq!(taken(&mut home, &bob.log, None).unwrap().devices().len(), 2);
+        let mail = home.step(|ctx| {
+            refusal_of(learn(ctx, &bob.without_device(&longer, added), None)).unwrap().unwrap();
+            ctx.mail.clone()
+        });
+        assert_eq!(mail.value.notices, [(bob.id(), Notice::DeviceRevoked(bob.handle()))]);
+        assert!(mail.value.revoked.contains(&bob.id()));
+    }
+
+    #[test]
+    fn a_log_that_contradicts_the_stored_one_is_rejected_and_leaves_a_doubt() {
+        let (mut home, bob) = (Home::of("alice"), Person::of("bob", 10));
+        let ((one, _), (other, _)) = (bob.with_device(30), bob.with_device(40));
+        taken(&mut home, &one, None).unwrap();
+        assert_eq!(taken(&mut home, &other, None), Err(Unlearned::Contradicts));
+        let stored = home.step(|ctx| ctx.txn.load::<Contact>(&bob.id()).unwrap().unwrap()).value;
+        assert_eq!((stored.log, stored.doubt), (one, Some(Doubt::OtherThanFirst)));
+    }
+
+    #[test]
+    fn a_handle_passes_to_a_successor_only_when_the_person_accepts_them() {
+        let mut home = Home::of("alice");
+        let (bob, other) = (home.meet("bob", 10), Person::of("bob", 20));
+        assert_eq!(home.step(|ctx| accept_successor(ctx, &bob.handle()).unwrap()).value, None);
+        home.step(|ctx| ctx.txn.store(&bob.handle(), &Successor(other.id())));
+        let before =
+            home.step(|ctx| (account_of(&ctx.txn, &bob.handle()), successor_of(&ctx.txn, &bob.handle()))).value;
+        assert_eq!((before.0.unwrap(), before.1.unwrap()), (Some(bob.id()), Some(other.id())));
+        assert_eq!(home.step(|ctx| accept_successor(ctx, &bob.handle()).unwrap()).value, Some(other.id()));
+        let after = home.step(|ctx| (account_of(&ctx.txn, &bob.handle()), successor_of(&ctx.txn, &bob.handle()))).value;
+        assert_eq!((after.0.unwrap(), after.1.unwrap()), (Some(other.id()), None));
+    }
+
+    #[test]
+    fn what_a_contact_handed_out_and_that_they_are_accepted_is_kept_for_contacts_only() {
+        let mut home = Home::of("alice");
+        let (bob, stranger) = (home.meet("bob", 10), Person::of("carol", 20));
+        for person in [&bob, &stranger] {
+            home.step(|ctx| {
+                accept(ctx, &person.id()).unwrap();
+                keep_contact_card(ctx, &person.id(), Secret::from_bytes([5; 32])).unwrap();
+            });
+        }
+        let kept = home.step(|ctx| ctx.txn.load::<Contact>(&bob.id()).unwrap().unwrap()).value;
+        assert!(kept.accepted && kept.contact == Some(Secret::from_bytes([5; 32])));
+        assert!(!home.step(|ctx| ctx.txn.has::<Contact>(&stranger.id()).unwrap()).value);
+    }
+
+    #[test]
+    fn a_record_of_before_with_a_null_capability_is_read() {
+        let bob = Person::of("bob", 10);
+        let mut bytes = Contact::new(bob.log.clone()).to_bytes();
+        // Older vaults wrote what was absent as null: key 2.
+        assert_eq!(bytes[1], 0xa2);
+        bytes[1] = 0xa3;
+        bytes.extend([0x02, 0xf6]);
+        let read = Contact::from_bytes(&bytes).unwrap();
+        assert!(read.contact.is_none() && read.log == bob.log);
+    }
+}

@@ -328,3 +328,116 @@ pub(super) const LOOK_UP_TRIES: u32 = 5;
 
 /// Look-ups of somebody whose log is longer by their own word before that is an alarm.
 const TOLD_TRIES: u32 = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Target;
+    use crate::error::refusal_of;
+    use crate::people::accounts::account_of;
+    use crate::testing::{Home, Out, Person};
+
+    fn waiting(id: u64, handle: &Handle) -> Waiting {
+        let command = Command::Send { to: Target::Person(handle.clone()), text: "hi".into() };
+        Waiting { id: CommandId(id), command }
+    }
+
+    fn look_up(home: &mut Home, people: &mut People, id: u64, handle: &Handle) -> Out<Result<(), CommandError>> {
+        home.step(|ctx| refusal_of(people.look_up(ctx, handle.clone(), waiting(id, handle))).unwrap())
+    }
+
+    fn fail(home: &mut Home, people: &mut People, id: u32, code: ErrorCode) -> Out<()> {
+        let failure = Failure { code, retry_after_secs: None, detail: None };
+        home.step(|ctx| people.refused(ctx, Link::Anonymous, id, &failure).unwrap())
+    }
+
+    fn bob() -> Handle {
+        Handle::parse("bob").unwrap()
+    }
+
+    #[test]
+    fn nobody_is_looked_up_without_the_anonymous_connection() {
+        let (mut home, mut people) = (Home::of("alice"), People::default());
+        assert!(matches!(look_up(&mut home, &mut people, 1, &bob()).value, Err(CommandError::Offline)));
+        home.connect(Link::Device);
+        assert!(matches!(look_up(&mut home, &mut people, 1, &bob()).value, Err(CommandError::Offline)));
+    }
+
+    #[test]
+    fn two_commands_share_a_look_up_and_both_hear_that_there_is_nobody() {
+        let (mut home, mut people) = (Home::online("alice"), People::default());
+        let first = look_up(&mut home, &mut people, 1, &bob());
+        assert!(matches!(first.requests()[..], [Request::LookUpHandle { .. }]));
+        assert!(look_up(&mut home, &mut people, 2, &bob()).requests().is_empty());
+        let out = fail(&mut home, &mut people, 1, ErrorCode::NotFound);
+        for id in [1, 2] {
+            assert!(matches!(out.finished(id), Some(Err(CommandError::UnknownHandle(handle))) if handle == bob()));
+        }
+    }
+
+    #[test]
+    fn a_directory_that_is_slow_is_asked_again_but_not_for_ever() {
+        let (mut home, mut people) = (Home::online("alice"), People::default());
+        look_up(&mut home, &mut people, 1, &bob());
+        for number in 1..LOOK_UP_TRIES {
+            assert!(fail(&mut home, &mut people, number, ErrorCode::Unpublished).finished(1).is_none());
+            // Each time a little later.
+            assert!(home.step(|ctx| people.repeat_look_ups(ctx)).requests().is_empty());
+            home.now = home.now.plus_secs(backoff_secs(number));
+            assert_eq!(home.step(|ctx| people.repeat_look_ups(ctx)).requests().len(), 1);
+        }
+        let out = fail(&mut home, &mut people, LOOK_UP_TRIES, ErrorCode::Unpublished);
+        assert!(matches!(out.finished(1), Some(Err(CommandError::Directory(_)))));
+    }
+
+    #[test]
+    fn a_handle_that_is_proven_lets_its_commands_go_on_and_no_others() {
+        let (mut home, mut people) = (Home::online("alice"), People::default());
+        let carol = Handle::parse("carol").unwrap();
+        look_up(&mut home, &mut people, 1, &bob());
+        look_up(&mut home, &mut people, 2, &carol);
+        let on = home.step(|ctx| {
+            ctx.mail.proven.push(bob());
+            people.take_mail(ctx).into_iter().map(|waiting| waiting.id).collect::<Vec<_>>()
+        });
+        assert_eq!(on.value, [CommandId(1)]);
+    }
+
+    #[test]
+    fn a_fork_and_a_lost_connection_end_every_look_up() {
+        let (mut home, mut people) = (Home::online("alice"), People::default());
+        look_up(&mut home, &mut people, 1, &bob());
+        let out = home.step(|ctx| {
+            ctx.mail.forked = true;
+            people.take_mail(ctx).len()
+        });
+        assert_eq!(out.value, 0);
+        assert!(matches!(out.finished(1), Some(Err(CommandError::Untrusted(..)))));
+        look_up(&mut home, &mut people, 2, &bob());
+        let out = home.step(|ctx| people.disconnected(ctx, Link::Anonymous));
+        assert!(matches!(out.finished(2), Some(Err(CommandError::Offline))));
+    }
+
+    #[test]
+    fn of_those_who_claim_a_handle_only_its_owner_is_left_without_a_doubt() {
+        let mut home = Home::of("alice");
+        let (owner, other) = (Person::of("bob", 10), Person::of("bob", 20));
+        for person in [&owner, &other] {
+            home.step(|ctx| refusal_of(crate::people::accounts::learn(ctx, &person.log, None)).unwrap().unwrap());
+        }
+        let out = home.step(|ctx| settle_claims(ctx, &bob(), Some(owner.id())).unwrap());
+        assert_eq!(out.refusals(), 1);
+        let after = home.step(|ctx| {
+            let doubt = |ctx: &Ctx<'_>, id| ctx.txn.load::<Contact>(&id).unwrap().unwrap().doubt;
+            (doubt(ctx, owner.id()), doubt(ctx, other.id()), ctx.txn.count_up_to::<Claim>(9).unwrap())
+        });
+        assert_eq!(after.value, (None, Some(Doubt::HandleDenied), 0));
+        assert_eq!(home.step(|ctx| account_of(&ctx.txn, &bob()).unwrap()).value, None);
+    }
+
+    #[test]
+    fn the_wait_doubles_and_ends_at_ten_minutes() {
+        assert_eq!([1, 2, 3, 4].map(backoff_secs), [1, 2, 4, 8]);
+        assert_eq!((backoff_secs(0), backoff_secs(11), backoff_secs(u32::MAX)), (1, 600, 600));
+    }
+}

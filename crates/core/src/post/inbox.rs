@@ -96,3 +96,100 @@ fn is_new(ctx: &mut Ctx<'_>, kind: u8, id: &[u8]) -> Result<bool, CoreError> {
     ctx.txn.put(Table::Seen, b"n".to_vec(), (number + 1).to_be_bytes());
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use stonechat_wire::{Bytes, ConversationId, EpochId, Seq, Timestamp};
+
+    use super::*;
+    use crate::crypto::letter::{Letter, seal};
+    use crate::testing::{Home, Person};
+
+    /// A letter of somebody to this home, without a proof.
+    fn letter(home: &mut Home, from: &Person, id: u8) -> Envelope {
+        let body = LetterBody::Readd {
+            conversation: ConversationId([1; 32]),
+            epoch_id: EpochId([1; 32]),
+            refused: None,
+            key_package: Bytes::new(vec![1; 100]).unwrap(),
+        };
+        let letter = Letter {
+            id: [id; 16],
+            sent_at: Timestamp(1),
+            sender: from.id(),
+            device: from.device,
+            log: Some(from.log.clone()),
+            body,
+            proof: None,
+        };
+        let me = home.identity.record.account;
+        let keys = home.identity.secrets.device_keys(home.identity.record.device);
+        let sealed = seal(&mut home.rng, me, &keys, &letter, &from.secrets.signing_key()).unwrap();
+        Envelope { seq: Seq(u64::from(id)), lane: Lane::Strangers, sealed }
+    }
+
+    #[test]
+    fn a_letter_of_somebody_known_is_mail_once_however_often_it_comes() {
+        let mut home = Home::of("alice");
+        let bob = home.meet("bob", 10);
+        let letter = letter(&mut home, &bob, 1);
+        let count = |home: &mut Home| {
+            home.step(|ctx| {
+                refusal_of(open(ctx, &letter)).unwrap().unwrap();
+                ctx.mail.letters.len()
+            })
+            .value
+        };
+        assert_eq!((count(&mut home), count(&mut home)), (1, 0));
+    }
+
+    #[test]
+    fn a_letter_of_somebody_unknown_without_a_proof_is_thrown_away() {
+        let (mut home, carol) = (Home::of("alice"), Person::of("carol", 20));
+        let letter = letter(&mut home, &carol, 1);
+        let out = home.step(|ctx| (refusal_of(open(ctx, &letter)).unwrap(), ctx.mail.letters.len()));
+        assert!(matches!(out.value, (Err(why), 0) if why.contains("no proof")));
+    }
+
+    #[test]
+    fn a_letter_that_was_not_sealed_for_this_device_is_thrown_away() {
+        let mut home = Home::of("alice");
+        let bob = home.meet("bob", 10);
+        let mut letter = letter(&mut home, &bob, 1);
+        let mut bytes = letter.sealed.to_vec();
+        *bytes.last_mut().unwrap() ^= 1;
+        letter.sealed = Bytes::new(bytes).unwrap();
+        assert!(home.step(|ctx| refusal_of(open(ctx, &letter)).unwrap()).value.is_err());
+    }
+
+    #[test]
+    fn what_comes_before_the_policy_is_neither_opened_nor_acknowledged() {
+        let mut home = Home::online("alice");
+        let bob = home.meet("bob", 10);
+        let envelopes = List::new(vec![letter(&mut home, &bob, 1)]).unwrap();
+        let mut post = Post::default();
+        let out = home.step(|ctx| {
+            post.envelopes(ctx, &envelopes).unwrap();
+            ctx.mail.letters.len()
+        });
+        assert_eq!((out.value, out.requests().len()), (0, 0));
+        // Once it is pinned, the server is to push them again.
+        let disconnects = home.step(|ctx| {
+            ctx.mail.policy_pinned = true;
+            post.take_mail(ctx);
+        });
+        assert_eq!(disconnects.effects.len(), 1);
+    }
+
+    #[test]
+    fn the_oldest_identifiers_are_forgotten_beyond_the_bound() {
+        let mut home = Home::of("alice");
+        let name = |number: usize| u64::try_from(number).unwrap().to_be_bytes();
+        let new = |home: &mut Home, number: usize| home.step(|ctx| is_new(ctx, b'l', &name(number)).unwrap()).value;
+        home.step(|ctx| (0..SEEN_MAX).for_each(|number| assert!(is_new(ctx, b'l', &name(number)).unwrap())));
+        assert!(!new(&mut home, 0));
+        assert!(new(&mut home, SEEN_MAX));
+        assert!(new(&mut home, 0), "the oldest made room");
+        assert!(!new(&mut home, SEEN_MAX));
+    }
+}

@@ -217,3 +217,115 @@ const _: () = assert!(INLINE_SENT_BYTES_MAX <= INLINE_WELCOME_BYTES_MAX, "what i
 const LETTERS_IN_FLIGHT_MAX: usize = 16;
 /// After so many tries, a letter that no inbox takes is dropped; it was retried over days.
 const LETTER_TRIES_MAX: u32 = 64;
+
+#[cfg(test)]
+mod tests {
+    use stonechat_wire::Reply;
+
+    use super::*;
+    use crate::testing::{Home, Out, Person};
+
+    fn help(conversation: u8) -> LetterBody {
+        LetterBody::Readd {
+            conversation: ConversationId([conversation; 32]),
+            epoch_id: EpochId([1; 32]),
+            refused: None,
+            key_package: Bytes::new(vec![1; 100]).unwrap(),
+        }
+    }
+
+    /// Somebody online with a letter to somebody on its way, and the post.
+    fn waiting() -> (Home, Post, Person) {
+        let mut home = Home::online("alice");
+        let bob = home.meet("bob", 10);
+        home.step(|ctx| write_letter(ctx, bob.id(), bob.device, help(1), None).unwrap());
+        (home, Post::default(), bob)
+    }
+
+    fn send(home: &mut Home, post: &mut Post) -> Out<()> {
+        home.step(|ctx| post.drive(ctx, &mut Blobs::default()).unwrap())
+    }
+
+    fn refuse_with(home: &mut Home, post: &mut Post, id: u32, code: ErrorCode) -> usize {
+        let failure = Failure { code, retry_after_secs: None, detail: None };
+        home.step(|ctx| post.refused(ctx, Link::Anonymous, id, &failure).unwrap()).refusals()
+    }
+
+    fn is_gone(home: &mut Home) -> bool {
+        home.step(|ctx| is_empty(ctx).unwrap()).value
+    }
+
+    #[test]
+    fn a_letter_is_paid_for_with_a_token_and_is_gone_once_it_was_taken() {
+        let (mut home, mut post, bob) = waiting();
+        assert!(send(&mut home, &mut post).requests().is_empty(), "without a token it waits");
+        home.give_tokens(1);
+        let sent = send(&mut home, &mut post);
+        assert!(matches!(&sent.requests()[..], [Request::PostEnvelope { account, admission: Admission::Token(_), .. }]
+            if *account == bob.id()));
+        assert!(send(&mut home, &mut post).requests().is_empty(), "it is on its way");
+        assert!(home.step(|ctx| post.answered(ctx, Link::Anonymous, 1, &Reply::Done)).value);
+        assert!(is_gone(&mut home));
+    }
+
+    #[test]
+    fn a_contact_is_written_to_with_their_capability_until_they_take_it_back() {
+        let (mut home, mut post, bob) = waiting();
+        home.give_tokens(1);
+        home.step(|ctx| {
+            let capability = crate::crypto::Secret::from_bytes([4; 32]);
+            crate::people::accounts::keep_contact_card(ctx, &bob.id(), capability).unwrap();
+        });
+        let sent = send(&mut home, &mut post);
+        assert!(matches!(sent.requests()[..], [Request::PostEnvelope { admission: Admission::Contact(_), .. }]));
+        assert_eq!(refuse_with(&mut home, &mut post, 1, ErrorCode::Closed), 0);
+        let sent = send(&mut home, &mut post);
+        assert!(matches!(sent.requests()[..], [Request::PostEnvelope { admission: Admission::Token(_), .. }]));
+        // A second time it is final, and said.
+        assert_eq!(refuse_with(&mut home, &mut post, 2, ErrorCode::Closed), 1);
+        assert!(is_gone(&mut home));
+    }
+
+    #[test]
+    fn a_letter_to_nobody_is_dropped_and_one_to_a_busy_server_is_sent_later() {
+        let (mut home, mut post, _) = waiting();
+        home.give_tokens(2);
+        send(&mut home, &mut post);
+        assert_eq!(refuse_with(&mut home, &mut post, 1, ErrorCode::Slow), 0);
+        assert!(send(&mut home, &mut post).requests().is_empty());
+        home.now = home.now.plus_secs(2);
+        assert_eq!(send(&mut home, &mut post).requests().len(), 1);
+        assert_eq!(refuse_with(&mut home, &mut post, 2, ErrorCode::NotFound), 1);
+        assert!(is_gone(&mut home));
+    }
+
+    #[test]
+    fn nobody_unknown_is_written_to() {
+        let (mut home, carol) = (Home::online("alice"), Person::of("carol", 20));
+        home.step(|ctx| write_letter(ctx, carol.id(), carol.device, help(1), None).unwrap());
+        assert!(is_gone(&mut home));
+    }
+
+    #[test]
+    fn a_large_welcome_goes_by_a_blob_which_is_up_before_the_letters_go() {
+        let mut home = Home::online("alice");
+        let bob = home.meet("bob", 10);
+        home.give_tokens(2);
+        let to = Invitation {
+            conversation: ConversationId([1; 32]),
+            is_group: true,
+            epoch: Seq(2),
+            epoch_id: EpochId([1; 32]),
+        };
+        let package = Bytes::new(vec![1; INLINE_SENT_BYTES_MAX + 1]).unwrap();
+        home.step(|ctx| {
+            crate::error::refusal_of(invite(ctx, &to, &package, &[(bob.id(), bob.device)])).unwrap().unwrap();
+        });
+        let (mut post, mut blobs) = (Post::default(), Blobs::default());
+        let out = home.step(|ctx| post.drive(ctx, &mut blobs).unwrap());
+        assert!(matches!(out.requests()[..], [Request::AppendBlob { .. }]));
+        home.step(|ctx| blobs.answered(ctx, Link::Anonymous, 1, Reply::Done).unwrap());
+        let out = home.step(|ctx| post.drive(ctx, &mut blobs).unwrap());
+        assert!(matches!(out.requests()[..], [Request::PostEnvelope { .. }]));
+    }
+}

@@ -163,3 +163,61 @@ pub(super) fn note(ctx: &mut Ctx<'_>, account: &AccountId, notice: &Notice) -> R
 
 /// A message that was not sent yet sorts after all that were.
 pub(super) const UNSENT: Timestamp = Timestamp(u64::MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Order, prefix_end};
+    use crate::talk::send::send;
+    use crate::testing::{Home, NOW};
+
+    #[test]
+    fn a_message_moves_from_the_end_to_its_place_in_the_log() {
+        let mut home = Home::of("alice");
+        let bob = home.meet("bob", 10);
+        let id = home.converse_with(&bob);
+        let texts: Vec<_> = ["first", "second"]
+            .map(|text| home.step(|ctx| send(ctx, id, Body::Text(text.into())).unwrap()).value)
+            .to_vec();
+        let order = |home: &mut Home| {
+            home.step(|ctx| {
+                let low = thread(&id, &ctx.txn.need(&id).unwrap());
+                let rows = ctx.txn.values(Table::Message, &low, &prefix_end(&low), Order::Ascending, 9).unwrap();
+                let read = |(_, value): &(Vec<u8>, Vec<u8>)| MessageRecord::from_bytes(value).unwrap();
+                rows.iter().map(read).map(|record| (record.id, record.status)).collect::<Vec<_>>()
+            })
+            .value
+        };
+        assert_eq!(order(&mut home), [(texts[0], Status::Queued), (texts[1], Status::Queued)]);
+        home.step(|ctx| set_status(ctx, id, &texts[1], Status::Sent, Some((NOW, Seq(2)))).unwrap());
+        assert_eq!(order(&mut home), [(texts[1], Status::Sent), (texts[0], Status::Queued)]);
+        home.step(|ctx| set_status(ctx, id, &texts[0], Status::Failed, None).unwrap());
+        assert_eq!(order(&mut home), [(texts[1], Status::Sent), (texts[0], Status::Failed)]);
+    }
+
+    #[test]
+    fn the_status_of_a_message_that_nobody_sent_changes_nothing() {
+        let mut home = Home::of("alice");
+        let bob = home.meet("bob", 10);
+        let id = home.converse_with(&bob);
+        let out = home.step(|ctx| set_status(ctx, id, &MessageId([1; 16]), Status::Sent, Some((NOW, Seq(2)))).unwrap());
+        assert!(out.events().is_empty());
+    }
+
+    #[test]
+    fn a_notice_stands_in_the_conversations_with_somebody_and_in_no_other() {
+        let mut home = Home::of("alice");
+        let (bob, carol) = (home.meet("bob", 10), home.meet("carol", 20));
+        let (with_bob, _) = (home.converse_with(&bob), home.converse_with(&carol));
+        let out = home.step(|ctx| note(ctx, &bob.id(), &Notice::DeviceAdded(bob.handle())).unwrap());
+        let said: Vec<_> = out
+            .events()
+            .into_iter()
+            .filter_map(|event| match event {
+                Event::Message(message) => Some((message.conversation, message.sender)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(said, [(with_bob, bob.id())]);
+    }
+}

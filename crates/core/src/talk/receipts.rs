@@ -85,3 +85,102 @@ pub(crate) fn answer(ctx: &mut Ctx<'_>, id: ConversationId, mut progress: Progre
 
 /// Rows that are read at once when messages are marked as delivered: mostly the last few.
 const DELIVERED_STEP: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use stonechat_wire::Timestamp;
+
+    use super::*;
+    use crate::log::rows::Outgoing;
+    use crate::talk::messages::set_status;
+    use crate::testing::{Home, NOW, Person};
+
+    /// A text of this account that the log has at a place.
+    fn sent(home: &mut Home, id: ConversationId, seq: u64) -> MessageId {
+        home.step(|ctx| {
+            let message = send(ctx, id, Body::Text("hi".into())).unwrap();
+            let number = ctx.txn.need::<Progress>(&id).unwrap().next_out - 1;
+            ctx.txn.remove::<Outgoing>(&(id, number));
+            set_status(ctx, id, &message, Status::Sent, Some((NOW.plus_secs(seq), Seq(seq)))).unwrap();
+            message
+        })
+        .value
+    }
+
+    fn hear(home: &mut Home, id: ConversationId, from: &Person, since: u64, upto: u64) -> Vec<MessageId> {
+        let said = Came {
+            conversation: id,
+            sender: from.id(),
+            seq: Seq(99),
+            time: NOW.plus_secs(99),
+            agreed: Some((Seq(since), Seq(upto))),
+            id: MessageId([99; 16]),
+            sent_at: Timestamp(1),
+            body: Body::Receipt { since: Seq(since) },
+        };
+        let out = home.step(|ctx| crate::talk::receive::receive(ctx, said).unwrap());
+        let delivered = |event: &&Event| match event {
+            Event::Message(message) if message.status == Status::Delivered => Some(message.id),
+            _ => None,
+        };
+        out.events().iter().filter_map(delivered).collect()
+    }
+
+    #[test]
+    fn what_the_other_holds_is_delivered_and_the_rest_is_not() {
+        let mut home = Home::of("alice");
+        let bob = home.meet("bob", 10);
+        let id = home.converse_with(&bob);
+        let messages: Vec<_> = (2..6).map(|seq| sent(&mut home, id, seq)).collect();
+        assert_eq!(hear(&mut home, id, &bob, 3, 4), [messages[2]], "after the third place and up to the fourth");
+        assert_eq!(hear(&mut home, id, &bob, 3, 4), [], "only once");
+        assert_eq!(hear(&mut home, id, &bob, 3, 5), [messages[3]], "from where it ended");
+        assert_eq!(hear(&mut home, id, &bob, 1, 5), [messages[1], messages[0]], "what was left out before");
+    }
+
+    #[test]
+    fn what_the_log_has_not_shown_yet_is_not_delivered() {
+        let mut home = Home::of("alice");
+        let bob = home.meet("bob", 10);
+        let id = home.converse_with(&bob);
+        // Acknowledged, and still in the outbox.
+        let message = home.step(|ctx| {
+            let message = send(ctx, id, Body::Text("hi".into())).unwrap();
+            set_status(ctx, id, &message, Status::Sent, Some((NOW.plus_secs(2), Seq(2)))).unwrap();
+            message
+        });
+        assert_eq!(hear(&mut home, id, &bob, 1, 9), []);
+        let _ = message;
+    }
+
+    #[test]
+    fn one_receipt_answers_everything_and_none_is_sent_unasked() {
+        let mut home = Home::of("alice");
+        let bob = home.meet("bob", 10);
+        let id = home.converse_with(&bob);
+        let waiting = |home: &mut Home| home.step(|ctx| outgoing(&ctx.txn, &id, 9).unwrap().len()).value;
+        let try_answer = |home: &mut Home| {
+            home.step(|ctx| {
+                let progress = ctx.txn.need(&id).unwrap();
+                answer(ctx, id, progress).unwrap().receipt_due
+            })
+            .value
+        };
+        assert!(!try_answer(&mut home));
+        assert_eq!(waiting(&mut home), 0);
+        let due = |home: &mut Home| {
+            home.step(|ctx| {
+                let mut progress: Progress = ctx.txn.need(&id).unwrap();
+                progress.receipt_due = true;
+                ctx.txn.store(&id, &progress);
+            });
+        };
+        due(&mut home);
+        assert!(!try_answer(&mut home));
+        assert_eq!(waiting(&mut home), 1);
+        // The first is still on its way: the next waits for it.
+        due(&mut home);
+        assert!(try_answer(&mut home));
+        assert_eq!(waiting(&mut home), 1);
+    }
+}
