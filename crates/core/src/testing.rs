@@ -3,9 +3,11 @@
 use ed25519_dalek::SigningKey;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
+use stonechat_directory::note::KeyKind;
+use stonechat_directory::{Checkpoint, DirectoryPolicy, SeenHead, SignedNote, VerifierKey};
 use stonechat_wire::{
     AccountId, AccountLog, AccountState, ConversationId, DeviceId, EpochId, Handle, HelloReply, List, LogBody,
-    LogEntry, Request, Seq, Signer, Timestamp, Token,
+    LogEntry, Request, Seq, Signer, Timestamp, Token, TreeHash,
 };
 
 use crate::api::{CommandError, CommandId, Effect, Event, Link, Outcome};
@@ -15,7 +17,7 @@ use crate::links::Links;
 use crate::log::policy::GroupState;
 use crate::log::rows::{Info, LeafRecord, Phase, Progress};
 use crate::people::accounts::{Contact, remember_handle};
-use crate::people::sign_up::sign_up;
+use crate::people::sign_up::{pin_policy, sign_up};
 use crate::step::Ctx;
 use crate::store::vault::MemoryVault;
 
@@ -31,6 +33,28 @@ pub(crate) struct Home {
     pub rng: ChaCha20Rng,
 }
 
+/// A directory that signs what it is told to.
+pub(crate) struct Directory {
+    key: SigningKey,
+    pub policy: DirectoryPolicy,
+}
+
+impl Directory {
+    pub(crate) fn new() -> Self {
+        let key = SigningKey::from_bytes(&[77; 32]);
+        let log = VerifierKey::new("directory.test", KeyKind::Log, key.verifying_key().to_bytes()).unwrap();
+        Self { key, policy: DirectoryPolicy::new(log, [1; 32], Vec::new(), 0).unwrap() }
+    }
+
+    /// A head that it signed.
+    pub(crate) fn head(&self, size: u64, root: u8) -> SeenHead {
+        let (origin, root) = (self.policy.origin().to_owned(), TreeHash([root; 32]));
+        let text = Checkpoint { origin: origin.clone(), size, root }.to_text();
+        let signature = SignedNote::sign(text, &origin, &self.key).verify_log(self.policy.log()).unwrap();
+        SeenHead { size, root, signature }
+    }
+}
+
 /// What one step gave out.
 pub(crate) struct Out<T> {
     pub value: T,
@@ -40,7 +64,10 @@ pub(crate) struct Out<T> {
 impl Home {
     /// Somebody who signed up.
     pub(crate) fn of(handle: &str) -> Self {
-        let mut rng = ChaCha20Rng::from_seed([7; 32]);
+        // Everybody has keys of their own.
+        let mut seed = [7; 32];
+        seed[..handle.len().min(32)].copy_from_slice(&handle.as_bytes()[..handle.len().min(32)]);
+        let mut rng = ChaCha20Rng::from_seed(seed);
         let mut vault = MemoryVault::default();
         let made = sign_up(&vault, &mut rng, NOW, Handle::parse(handle).unwrap(), "host".into()).unwrap();
         vault.commit(made.changes);
@@ -69,6 +96,12 @@ impl Home {
         let step = ctx.into_step();
         self.vault.commit(step.changes);
         Out { value, effects: step.effects }
+    }
+
+    /// Pins a directory.
+    pub(crate) fn pin(&mut self, directory: &Directory) {
+        let change = pin_policy(directory.policy.to_json().as_bytes()).unwrap();
+        self.vault.commit(vec![change]);
     }
 
     /// Some unspent tokens.

@@ -15,6 +15,8 @@ mod follow;
 mod found;
 mod help;
 mod judge;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

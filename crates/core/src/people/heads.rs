@@ -106,7 +106,7 @@ impl HeadRecord {
 
 /// Takes note of a head that somebody was shown. Returns whether it is known to be of one log with all others; if not,
 /// the server is asked to show it.
-pub(super) fn see_head(ctx: &mut Ctx<'_>, policy: &DirectoryPolicy, seen: SeenHead) -> Result<bool, CoreError> {
+pub(crate) fn see_head(ctx: &mut Ctx<'_>, policy: &DirectoryPolicy, seen: SeenHead) -> Result<bool, CoreError> {
     let Some(newest) = newest(&ctx.txn)? else {
         ctx.txn.store(&(), &Newest(HeadRecord::of(&seen)));
         return Ok(true);
@@ -313,3 +313,131 @@ const CONSISTENCY_TRIES: u32 = 5;
 
 /// A head that could not be connected is tried again after this time.
 const FAILED_AGAIN_SECS: u64 = 3_600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Event;
+    use crate::testing::{Directory, Home, Out};
+
+    fn see(home: &mut Home, directory: &Directory, head: SeenHead) -> Out<(bool, bool)> {
+        home.step(|ctx| {
+            let connected = see_head(ctx, &directory.policy, head).unwrap();
+            (connected, ctx.mail.forked)
+        })
+    }
+
+    fn alarms(out: &Out<(bool, bool)>) -> usize {
+        out.events().iter().filter(|event| matches!(event, Event::Alarm(_))).count()
+    }
+
+    #[test]
+    fn the_first_head_is_taken_and_another_waits_for_its_proof() {
+        let (mut home, directory) = (Home::online("alice"), Directory::new());
+        assert_eq!(see(&mut home, &directory, directory.head(5, 1)).value, (true, false));
+        assert_eq!(see(&mut home, &directory, directory.head(5, 1)).value, (true, false), "the same again");
+        assert_eq!(see(&mut home, &directory, directory.head(9, 2)).value, (false, false));
+        let mut people = People::default();
+        let out = home.step(|ctx| people.connect_heads(ctx).unwrap());
+        assert!(matches!(out.requests()[..], [Request::GetConsistency { from: 5, to: 9 }]));
+    }
+
+    #[test]
+    fn two_heads_of_one_size_are_a_fork_at_once() {
+        let (mut home, directory) = (Home::of("alice"), Directory::new());
+        see(&mut home, &directory, directory.head(5, 1));
+        let out = see(&mut home, &directory, directory.head(5, 2));
+        assert_eq!((out.value, alarms(&out)), ((false, true), 1));
+        assert!(home.step(|ctx| pending(&ctx.txn).unwrap()[0].failed).value);
+    }
+
+    #[test]
+    fn a_proof_that_connects_two_heads_makes_the_larger_the_newest_and_one_that_does_not_is_a_fork() {
+        let (mut home, directory) = (Home::online("alice"), Directory::new());
+        // A log of one leaf and its continuation.
+        let leaves = [tlog::leaf_hash(b"one"), tlog::leaf_hash(b"two")];
+        let root = tlog::node_hash(&leaves[0], &leaves[1]);
+        let with_root = |size, root| SeenHead { root, ..directory.head(size, 0) };
+        let (old, new) = (with_root(1, leaves[0]), with_root(2, root));
+        see(&mut home, &directory, old);
+        see(&mut home, &directory, new);
+        let mut people = People::default();
+        let good = TreeProof::new(vec![leaves[1]]).unwrap();
+        let out = home.step(|ctx| {
+            people.consistency_answered(ctx, &old, &new, &good).unwrap();
+            (ctx.mail.forked, self::newest(&ctx.txn).unwrap().unwrap().size, pending(&ctx.txn).unwrap().len())
+        });
+        assert_eq!(out.value, (false, 2, 0));
+        let other = directory.head(7, 9);
+        see(&mut home, &directory, other);
+        let out = home.step(|ctx| {
+            people.consistency_answered(ctx, &new, &other, &good).unwrap();
+            (ctx.mail.forked, self::newest(&ctx.txn).unwrap().unwrap().size, pending(&ctx.txn).unwrap()[0].failed)
+        });
+        assert_eq!(out.value, (true, 2, true));
+    }
+
+    #[test]
+    fn a_refusal_is_forgiven_to_a_busy_server_and_becomes_a_fork_otherwise() {
+        let (mut home, directory) = (Home::online("alice"), Directory::new());
+        home.pin(&directory);
+        let (old, new) = (directory.head(5, 1), directory.head(9, 2));
+        see(&mut home, &directory, old);
+        see(&mut home, &directory, new);
+        let mut people = People::default();
+        let mut refuse = |home: &mut Home, code| {
+            let failure = Failure { code, retry_after_secs: None, detail: None };
+            home.step(|ctx| {
+                people.consistency_refused(ctx, &old, &new, &failure).unwrap();
+                ctx.mail.forked
+            })
+            .value
+        };
+        assert!((0..2 * CONSISTENCY_TRIES).all(|_| !refuse(&mut home, ErrorCode::Slow)));
+        assert!((1..CONSISTENCY_TRIES).all(|_| !refuse(&mut home, ErrorCode::NotFound)));
+        assert!(refuse(&mut home, ErrorCode::NotFound));
+    }
+
+    #[test]
+    fn others_are_told_of_a_head_once_and_of_nothing_that_is_not_proven() {
+        let (mut home, directory) = (Home::of("alice"), Directory::new());
+        let me = home.identity.account();
+        see(&mut home, &directory, directory.head(5, 1));
+        assert!(home.step(|ctx| tell(ctx, None).unwrap()).value.is_none(), "this account is not proven yet");
+        home.step(|ctx| {
+            let mut own: Contact = ctx.txn.need(&me).unwrap();
+            let (size, root) = (5, TreeHash([1; 32]));
+            own.checked = Some(Checked { length: 1, size, root, time: Timestamp(1), handle: true, connected: true });
+            ctx.txn.store(&me, &own);
+        });
+        let (told, said) = home.step(|ctx| tell(ctx, None).unwrap()).value.unwrap();
+        assert_eq!((told.size, said.size, said.own.length), (5, 5, 1));
+        assert!(home.step(|ctx| tell(ctx, Some(told)).unwrap()).value.is_none());
+    }
+
+    #[test]
+    fn what_a_member_tells_counts_only_if_the_directory_signed_it() {
+        let (mut home, directory) = (Home::of("alice"), Directory::new());
+        home.pin(&directory);
+        let bob = home.meet("bob", 10);
+        let hear = |home: &mut Home, head: SeenHead, length, hash| {
+            let own = LogHead { length, hash };
+            let said = ToldHead { size: head.size, root: head.root, signature: head.signature, own };
+            home.step(|ctx| {
+                told(ctx, bob.id(), &said).unwrap();
+                (self::newest(&ctx.txn).unwrap().is_some(), ctx.mail.longer.clone())
+            })
+        };
+        let hash = bob.log.0[0].hash();
+        let forged = SeenHead { size: 6, ..directory.head(5, 1) };
+        let out = hear(&mut home, forged, 1, hash);
+        assert_eq!((out.refusals(), out.value), (1, (false, vec![])));
+        assert_eq!(hear(&mut home, directory.head(5, 1), 1, hash).value, (true, vec![]));
+        // Their log is longer than here: it is asked for.
+        assert_eq!(hear(&mut home, directory.head(5, 1), 2, [9; 32]).value.1, [bob.id()]);
+        // Another log of the same length is a doubt.
+        hear(&mut home, directory.head(5, 1), 1, [9; 32]);
+        let doubt = home.step(|ctx| ctx.txn.need::<Contact>(&bob.id()).unwrap().doubt).value;
+        assert_eq!(doubt, Some(Doubt::OtherForThem));
+    }
+}

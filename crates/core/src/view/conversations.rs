@@ -229,3 +229,89 @@ fn latest_key(vault: &dyn VaultRead, id: &ConversationId, info: &Info) -> Result
     // Without the thread, what is left of the key is the time.
     Ok(last.map(|(key, _)| key[thread.len()..].to_vec()).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::Body;
+    use crate::crypto::letter::Welcome;
+    use crate::people::accounts::remember_handle;
+    use crate::talk::send::send;
+    use crate::testing::{Home, NOW, Person};
+    use stonechat_wire::{Bytes, EpochId, Seq};
+
+    #[test]
+    fn direct_messages_are_called_after_the_person_and_groups_after_their_name() {
+        let mut home = Home::of("alice");
+        let bob = home.meet("bob", 10);
+        let id = home.converse_with(&bob);
+        let me = home.identity.account();
+        let group = home.converse(1, &GroupState::group("friends".into(), me), &[&bob]);
+        let direct = conversation(&home.vault, &id).unwrap().unwrap();
+        assert_eq!((direct.title.as_str(), direct.is_group, direct.members.len()), ("@bob", false, 2));
+        let group = conversation(&home.vault, &group).unwrap().unwrap();
+        assert_eq!((group.title.as_str(), group.is_group), ("friends", true));
+        let roles: Vec<_> = group.members.iter().map(|member| member.role).collect();
+        assert_eq!(roles, [Role::Owner, Role::Member]);
+    }
+
+    #[test]
+    fn the_conversation_with_the_latest_message_is_first() {
+        let mut home = Home::of("alice");
+        let (bob, carol) = (home.meet("bob", 10), home.meet("carol", 20));
+        let (with_bob, with_carol) = (home.converse_with(&bob), home.converse_with(&carol));
+        let order = |home: &Home| conversations(&home.vault).unwrap().iter().map(|c| c.id).collect::<Vec<_>>();
+        for (to, expected) in [(with_bob, [with_bob, with_carol]), (with_carol, [with_carol, with_bob])] {
+            home.step(|ctx| {
+                let message = send(ctx, to, Body::Text("hi".into())).unwrap();
+                // The later one has the larger number in its log.
+                let seq = Seq(u64::from(to == with_carol) + 2);
+                let news = crate::step::News::Sent { conversation: to, id: message, time: NOW, seq };
+                ctx.mail.messages.push(news);
+                crate::talk::take_mail(ctx).unwrap();
+            });
+            assert_eq!(order(&home), expected);
+        }
+    }
+
+    #[test]
+    fn somebody_is_found_by_handle_name_or_the_beginning_of_an_id() {
+        let mut home = Home::of("alice");
+        let bob = home.meet("bob", 10);
+        let me = home.identity.account();
+        let groups = [1, 2].map(|n| home.converse(n, &GroupState::group("twice".into(), me), &[&bob]));
+        let once = home.converse(3, &GroupState::group("once".into(), me), &[&bob]);
+        let found = |text: &str| find(&home.vault, text).unwrap();
+        assert_eq!(found("once"), Found::One(once));
+        assert!(matches!(found("twice"), Found::Several(ids) if ids.len() == groups.len()));
+        assert_eq!(found(&once.to_string()[..8]), Found::One(once));
+        assert_eq!(found(&once.to_string()[..7]), Found::Nothing);
+        assert_eq!((found("@carol"), found("nothing")), (Found::Nothing, Found::Nothing));
+    }
+
+    #[test]
+    fn a_request_is_shown_once_the_handle_is_proven_and_not_after_it_was_accepted() {
+        let mut home = Home::of("alice");
+        let bob = Person::of("bob", 10);
+        let (id, welcome) = (ConversationId([1; 32]), Welcome::Inline(Bytes::new(Vec::new()).unwrap()));
+        let from = bob.id();
+        let request = RequestRecord {
+            from,
+            epoch: Seq(2),
+            epoch_id: EpochId([1; 32]),
+            is_group: false,
+            at: NOW,
+            welcome,
+            accepted: false,
+        };
+        home.step(|ctx| {
+            ctx.txn.store(&from, &Contact::new(bob.log.clone()));
+            ctx.txn.store(&id, &request);
+        });
+        assert!(requests(&home.vault).unwrap().is_empty(), "anybody can claim a handle");
+        home.step(|ctx| remember_handle(ctx, &bob.handle(), from));
+        assert!(matches!(&requests(&home.vault).unwrap()[..], [one] if one.from == from && !one.started_over));
+        home.step(|ctx| ctx.txn.store(&id, &RequestRecord { accepted: true, ..request.clone() }));
+        assert!(requests(&home.vault).unwrap().is_empty());
+    }
+}

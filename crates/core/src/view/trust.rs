@@ -170,3 +170,93 @@ fn others<R: Read + ?Sized>(reader: &R, info: &Info) -> Result<Vec<AccountId>, V
     accounts.retain(|account| Some(*account) != own);
     Ok(accounts)
 }
+
+#[cfg(test)]
+mod tests {
+    use stonechat_wire::{Timestamp, TreeHash};
+
+    use super::*;
+    use crate::people::accounts::{Checked, remember_handle};
+    use crate::people::heads::see_head;
+    use crate::testing::{Directory, Home, Person};
+
+    /// Direct messages with somebody about whom everything is proven.
+    fn proven() -> (Home, Person, ConversationId) {
+        let (mut home, directory) = (Home::of("alice"), Directory::new());
+        home.pin(&directory);
+        let bob = home.meet("bob", 10);
+        let id = home.converse_with(&bob);
+        home.step(|ctx| {
+            see_head(ctx, &directory.policy, directory.head(5, 1)).unwrap();
+            let mut contact: Contact = ctx.txn.need(&bob.id()).unwrap();
+            let (size, root) = (5, TreeHash([1; 32]));
+            contact.checked =
+                Some(Checked { length: 1, size, root, time: Timestamp(1), handle: true, connected: true });
+            ctx.txn.store(&bob.id(), &contact);
+        });
+        (home, bob, id)
+    }
+
+    fn is_closed(home: &Home, id: &ConversationId) -> bool {
+        why(&home.vault, id).unwrap().unwrap().lock == Lock::Closed
+    }
+
+    #[test]
+    fn a_lock_is_closed_when_everything_is_proven_and_open_without_any_one_of_it() {
+        let (home, _, id) = proven();
+        assert!(is_closed(&home, &id));
+        let changes: [fn(&mut Contact); 4] = [
+            |contact| contact.checked = None,
+            |contact| contact.checked.as_mut().unwrap().connected = false,
+            |contact| contact.checked.as_mut().unwrap().handle = false,
+            |contact| contact.doubt = Some(crate::api::Doubt::TakenBack),
+        ];
+        for change in changes {
+            let (mut home, bob, id) = proven();
+            home.step(|ctx| {
+                let mut contact: Contact = ctx.txn.need(&bob.id()).unwrap();
+                change(&mut contact);
+                ctx.txn.store(&bob.id(), &contact);
+            });
+            assert!(!is_closed(&home, &id));
+        }
+    }
+
+    #[test]
+    fn a_lock_is_open_for_a_device_that_is_in_nobodys_log() {
+        let (mut home, _, id) = proven();
+        home.step(|ctx| {
+            let mut info: Info = ctx.txn.need(&id).unwrap();
+            info.leaves[1].device = stonechat_wire::DeviceId([99; 16]);
+            ctx.txn.store(&id, &info);
+        });
+        assert!(!is_closed(&home, &id));
+    }
+
+    #[test]
+    fn a_lock_is_open_when_the_handle_is_somebody_elses_and_without_a_pinned_policy() {
+        let (mut home, bob, id) = proven();
+        home.step(|ctx| remember_handle(ctx, &bob.handle(), Person::of("bob", 20).id()));
+        assert!(!is_closed(&home, &id));
+        let mut home = Home::of("alice");
+        let bob = home.meet("bob", 10);
+        let id = home.converse_with(&bob);
+        assert!(!is_closed(&home, &id));
+    }
+
+    #[test]
+    fn a_safety_number_is_the_same_on_both_sides_and_there_is_none_for_somebody_unknown() {
+        let (alice, bob, _) = proven();
+        let mine = safety(&alice.vault, &bob.handle()).unwrap().unwrap();
+        let theirs = SafetyNumber::of(&bob.id(), &alice.identity.account());
+        assert_eq!(mine.digits, theirs.digits());
+        assert!(safety(&alice.vault, &Handle::parse("carol").unwrap()).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_devices_of_this_account_are_those_of_its_log() {
+        let (home, _, _) = proven();
+        let devices = devices(&home.vault).unwrap();
+        assert!(matches!(&devices[..], [device] if device.this && device.id == home.identity.record.device));
+    }
+}

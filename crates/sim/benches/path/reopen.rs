@@ -63,7 +63,7 @@ async fn reopen(home: &Path, conversation: ConversationId) -> Result<Duration> {
 }
 
 /// Copies one message's rows under new ids and earlier times until there are as many as wanted: sending as many would take
-/// minutes. The rows are those of `stonechat-core`'s `store/records.rs`, so that the client reads them as its own.
+/// minutes. The records are those of `stonechat-core`'s `talk/messages.rs`, so that the client reads them as its own.
 fn multiply(home: &Path) -> Result<()> {
     let key: serde_json::Value = serde_json::from_slice(&std::fs::read(home.join("vault.key"))?)?;
     let key = key["key"].as_str().context("the key is not in the file")?;
