@@ -95,3 +95,79 @@ const HELP_AGAIN_SECS: u64 = 60;
 
 /// Key packages that are sent for help live this long.
 const HELP_LIFETIME_SECS: u64 = 30 * 24 * 3_600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::refusal_of;
+    use crate::testing::{Home, Person};
+
+    fn package(home: &mut Home, of: &Person) -> Vec<u8> {
+        let leaf = LeafIdentity { account: of.id(), device: of.device };
+        home.step(|ctx| {
+            let now = ctx.now.0;
+            let mls = Mls::new(&mut ctx.txn, ctx.rng);
+            let signer = mls::Signer::from_seed(of.secrets.signature.danger_bytes());
+            mls::generate_key_package(&mls, &signer, leaf, now, 1_000, false).unwrap()
+        })
+        .value
+    }
+
+    /// Somebody asks to be added again; what this device then means to do, or `None` when it was refused.
+    fn asks(home: &mut Home, who: &Person, id: ConversationId, stuck_in: u8, package: Vec<u8>) -> Option<Vec<Intent>> {
+        let mut log = Log::default();
+        let leaf = LeafIdentity { account: who.id(), device: who.device };
+        home.step(|ctx| {
+            let answered = log.asked_for_help(ctx, leaf, id, EpochId([stuck_in; 32]), package);
+            refusal_of(answered).unwrap().ok().map(|()| ctx.txn.need::<Info>(&id).unwrap().intents)
+        })
+        .value
+    }
+
+    #[test]
+    fn a_member_who_is_stuck_is_replaced_and_a_false_alarm_is_ignored() {
+        let mut home = Home::of("alice");
+        let bob = home.meet("bob", 10);
+        let id = home.converse_with(&bob);
+        let good = package(&mut home, &bob);
+        // The conversation's present epoch is named after its number.
+        assert_eq!(asks(&mut home, &bob, id, 10, good.clone()), Some(vec![]), "they are not behind");
+        let intents = asks(&mut home, &bob, id, 9, good.clone()).unwrap();
+        assert!(matches!(&intents[..], [Intent::Replace(account, p)] if *account == bob.id() && p.bytes == good));
+        // Asked twice, it is meant once.
+        assert_eq!(asks(&mut home, &bob, id, 9, good).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn who_is_no_member_or_brings_a_package_that_is_not_theirs_is_not_helped() {
+        let mut home = Home::of("alice");
+        let (bob, carol) = (home.meet("bob", 10), home.meet("carol", 20));
+        let id = home.converse_with(&bob);
+        let (of_carol, of_bob) = (package(&mut home, &carol), package(&mut home, &bob));
+        assert_eq!(asks(&mut home, &carol, id, 9, of_carol.clone()), Some(vec![]));
+        assert_eq!(asks(&mut home, &bob, id, 9, of_carol), None);
+        assert_eq!(asks(&mut home, &bob, ConversationId([99; 32]), 9, of_bob), None);
+    }
+
+    #[test]
+    fn help_is_asked_of_the_others_once_and_again_after_a_while() {
+        let mut home = Home::of("alice");
+        let bob = home.meet("bob", 10);
+        let id = home.converse_with(&bob);
+        let mut log = Log::default();
+        let mut call = |home: &mut Home| {
+            home.step(|ctx| {
+                let mut progress: Progress = ctx.txn.need(&id).unwrap();
+                progress.phase = Phase::Stuck;
+                log.call_for_help(ctx, id, progress).unwrap();
+                let letters = ctx.txn.starting_with(crate::store::Table::Envelope, &[], 9).unwrap().len();
+                (letters, ctx.txn.need::<Progress>(&id).unwrap().offered.is_some())
+            })
+            .value
+        };
+        assert_eq!(call(&mut home), (1, true), "to the other person, not to oneself");
+        assert_eq!(call(&mut home), (1, true));
+        home.now = home.now.plus_secs(HELP_AGAIN_SECS);
+        assert_eq!(call(&mut home), (2, true));
+    }
+}

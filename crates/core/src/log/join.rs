@@ -234,3 +234,121 @@ pub(super) fn prefer_direct(ctx: &mut Ctx<'_>, peer: AccountId, id: Conversation
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use stonechat_wire::{Bytes, EpochId, Seq};
+
+    use super::*;
+    use crate::testing::{Home, NOW, Person};
+
+    fn request(from: AccountId) -> RequestRecord {
+        let welcome = Welcome::Inline(Bytes::new(vec![1, 2, 3]).unwrap());
+        let (epoch, epoch_id) = (Seq(2), EpochId([1; 32]));
+        RequestRecord { from, epoch, epoch_id, is_group: false, at: NOW, welcome, accepted: false }
+    }
+
+    fn invite(home: &mut Home, from: AccountId, number: u16) -> bool {
+        let mut id = [0; 32];
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        home.step(|ctx| refusal_of(invited(ctx, from, ConversationId(id), request(from))).unwrap().is_ok()).value
+    }
+
+    fn waiting(home: &mut Home) -> Vec<bool> {
+        let list = home.step(|ctx| ctx.txn.list::<RequestRecord>(usize::MAX).unwrap()).value;
+        list.into_iter().map(|(_, request)| request.accepted).collect()
+    }
+
+    #[test]
+    fn an_invitation_waits_for_the_person_unless_they_accepted_who_invites() {
+        let mut home = Home::of("alice");
+        let bob = home.meet("bob", 10);
+        assert!(invite(&mut home, bob.id(), 1));
+        assert_eq!(waiting(&mut home), [false]);
+        home.step(|ctx| accept_requests(ctx, bob.id()).unwrap());
+        assert!(invite(&mut home, bob.id(), 2));
+        assert_eq!(waiting(&mut home), [true, true]);
+    }
+
+    #[test]
+    fn strangers_do_not_fill_the_vault_and_do_not_keep_contacts_out() {
+        let mut home = Home::of("alice");
+        let (stranger, bob) = (Person::of("eve", 20), home.meet("bob", 10));
+        let max = u16::try_from(REQUESTS_MAX).unwrap();
+        assert!((0..max).all(|number| invite(&mut home, stranger.id(), number)));
+        assert!(!invite(&mut home, stranger.id(), max));
+        home.step(|ctx| accept(ctx, &bob.id()).unwrap());
+        assert!(invite(&mut home, bob.id(), max + 1));
+    }
+
+    #[test]
+    fn nobody_invites_to_a_conversation_that_this_device_is_in_unless_it_asked() {
+        let mut home = Home::of("alice");
+        let bob = home.meet("bob", 10);
+        let id = home.converse_with(&bob);
+        let again = |home: &mut Home| {
+            home.step(|ctx| refusal_of(invited(ctx, bob.id(), id, request(bob.id()))).unwrap().is_ok()).value
+        };
+        assert!(!again(&mut home));
+        home.step(|ctx| {
+            let mut progress: Progress = ctx.txn.need(&id).unwrap();
+            progress.offered = Some([1; 32]);
+            ctx.txn.store(&id, &progress);
+        });
+        assert!(again(&mut home));
+        assert_eq!(waiting(&mut home), [true], "help is not asked about twice");
+    }
+
+    #[test]
+    fn only_what_was_accepted_is_joined_and_a_welcome_that_is_none_changes_nothing() {
+        let mut home = Home::online("alice");
+        let bob = home.meet("bob", 10);
+        let (mut log, mut blobs) = (Log::default(), Blobs::default());
+        invite(&mut home, bob.id(), 1);
+        let drive = |home: &mut Home, log: &mut Log, blobs: &mut Blobs| {
+            home.step(|ctx| log.drive_requests(ctx, blobs).unwrap()).refusals()
+        };
+        assert_eq!(drive(&mut home, &mut log, &mut blobs), 0);
+        assert_eq!(waiting(&mut home), [false]);
+        home.step(|ctx| accept_requests(ctx, bob.id()).unwrap());
+        assert_eq!(drive(&mut home, &mut log, &mut blobs), 1);
+        assert!(waiting(&mut home).is_empty());
+        assert!(home.step(|ctx| crate::log::rows::conversation_ids(&ctx.txn).unwrap()).value.is_empty());
+    }
+
+    #[test]
+    fn a_welcome_that_the_server_does_not_have_any_more_ends_its_request_and_no_other() {
+        let mut home = Home::of("alice");
+        let bob = home.meet("bob", 10);
+        for number in [1, 2] {
+            let key = crate::crypto::Secret::from_bytes([1; 32]);
+            let welcome = Welcome::Blob { id: BlobId([number; 32]), key, chunks: 1, hash: [0; 32] };
+            let id = ConversationId([number; 32]);
+            home.step(|ctx| ctx.txn.store(&id, &RequestRecord { welcome, ..request(bob.id()) }));
+        }
+        let out = home.step(|ctx| blob_missing(ctx, BlobId([1; 32])).unwrap());
+        assert_eq!(out.refusals(), 1);
+        let left = home.step(|ctx| ctx.txn.list::<RequestRecord>(9).unwrap()).value;
+        assert!(matches!(&left[..], [(id, _)] if *id == ConversationId([2; 32])));
+    }
+
+    #[test]
+    fn of_two_conversations_with_one_person_the_smaller_id_is_written_to_until_it_is_over() {
+        let mut home = Home::of("alice");
+        let bob = home.meet("bob", 10);
+        let ids = [3, 1, 2].map(|number| ConversationId([number; 32]));
+        let prefer = |home: &mut Home, id| {
+            home.step(|ctx| {
+                prefer_direct(ctx, bob.id(), id).unwrap();
+                direct(&ctx.txn, &bob.id()).unwrap().unwrap()
+            })
+            .value
+        };
+        for id in ids {
+            home.step(|ctx| ctx.txn.store(&id, &Progress::new(Phase::Live, Seq(1), EpochId([1; 32]))));
+        }
+        assert_eq!(ids.map(|id| prefer(&mut home, id)), [ids[0], ids[1], ids[1]]);
+        home.step(|ctx| ctx.txn.store(&ids[1], &Progress::new(Phase::Gone, Seq(1), EpochId([1; 32]))));
+        assert_eq!(prefer(&mut home, ids[2]), ids[2]);
+    }
+}

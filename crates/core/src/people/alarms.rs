@@ -142,3 +142,51 @@ pub(super) fn witnessed(ctx: &mut Ctx<'_>) -> Result<(), CoreError> {
 
 /// Answers in a row without enough witnesses before that is an alarm. A look at the own account brings two.
 const UNWITNESSED_MAX: u32 = super::lookup::LOOK_UP_TRIES;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::people::heads::see_head;
+    use crate::testing::{Directory, Home};
+
+    /// The directory shows a second state of the same size: the same alarm each time. Returns how many were told.
+    fn fork(home: &mut Home, directory: &Directory, size: u64) -> usize {
+        let out = home.step(|ctx| {
+            for root in [1, 2] {
+                // What was seen is forgotten, so that it is found again.
+                see_head(ctx, &directory.policy, directory.head(size, root)).unwrap();
+            }
+            let head = directory.head(size, 2);
+            ctx.txn.remove::<crate::people::heads::HeadRecord>(&(head.size, head.root));
+        });
+        out.events().iter().filter(|event| matches!(event, Event::Alarm(_))).count()
+    }
+
+    fn stored(home: &mut Home) -> Vec<(AlarmId, bool)> {
+        let list = home.step(|ctx| ctx.txn.list::<AlarmRecord>(9).unwrap()).value;
+        list.into_iter().map(|(id, record)| (id, record.dismissed)).collect()
+    }
+
+    #[test]
+    fn the_same_finding_is_one_alarm_until_it_is_settled_and_comes_again() {
+        let (mut home, directory) = (Home::of("alice"), Directory::new());
+        assert_eq!(fork(&mut home, &directory, 5), 1);
+        assert_eq!(fork(&mut home, &directory, 5), 0);
+        let id = stored(&mut home)[0].0;
+        let dismissed = home.step(|ctx| {
+            crate::error::refusal_of(dismiss(ctx, id)).unwrap().unwrap();
+            ctx.mail.all_changed
+        });
+        assert!(dismissed.value);
+        assert_eq!(stored(&mut home), [(id, true)]);
+        assert_eq!(fork(&mut home, &directory, 5), 1, "what the directory does again is news again");
+        assert_eq!(stored(&mut home), [(id, false)]);
+    }
+
+    #[test]
+    fn an_alarm_that_nobody_raised_is_not_dismissed() {
+        let mut home = Home::of("alice");
+        let out = home.step(|ctx| crate::error::refusal_of(dismiss(ctx, AlarmId([1; 16]))).unwrap());
+        assert_eq!(out.value, Err(CommandError::UnknownAlarm));
+    }
+}

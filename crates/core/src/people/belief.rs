@@ -363,3 +363,100 @@ pub(crate) fn proofs<const N: usize>(
     }
     List::new(proofs).map(Some).map_err(|_| CoreError::bug("more accounts than a list takes"))
 }
+
+#[cfg(test)]
+mod tests {
+    use stonechat_wire::{Bytes, SignedHead};
+
+    use super::*;
+    use crate::api::Event;
+    use crate::testing::{Directory, Home, Out, Person};
+
+    /// Somebody's log with a proof that proves nothing.
+    fn unproven(person: &Person) -> ProvenAccount {
+        let bytes = || Bytes::new(vec![1, 2, 3]).unwrap();
+        let record = Bytes::new(vec![1]).unwrap();
+        let head = SignedHead { checkpoint: Bytes::new(vec![1]).unwrap(), record, inclusion: TreeProof::default() };
+        let proof = AccountProof { head, account: bytes(), handle: Some(bytes()) };
+        ProvenAccount { log: person.log.clone(), proof }
+    }
+
+    fn judged(home: &mut Home, person: &Person, source: Source) -> Out<Belief> {
+        let proven = unproven(person);
+        home.step(|ctx| believe(ctx, Asked::Account(&person.id()), &proven, source).unwrap())
+    }
+
+    fn alarms(out: &Out<Belief>) -> usize {
+        out.events().iter().filter(|event| matches!(event, Event::Alarm(_))).count()
+    }
+
+    #[test]
+    fn nobody_is_judged_before_a_policy_is_pinned() {
+        let (mut home, bob) = (Home::of("alice"), Person::of("bob", 10));
+        assert!(matches!(judged(&mut home, &bob, Source::Server).value, Belief::Later(_)));
+        home.pin(&Directory::new());
+        assert!(matches!(judged(&mut home, &bob, Source::Server).value, Belief::Untrusted(_)));
+    }
+
+    #[test]
+    fn a_proof_that_proves_nothing_stores_nothing_and_is_an_alarm_from_the_server_only() {
+        let (mut home, bob) = (Home::of("alice"), Person::of("bob", 10));
+        home.pin(&Directory::new());
+        // Anybody can put anything into a letter.
+        let from_a_member = judged(&mut home, &bob, Source::Member);
+        assert!(matches!(from_a_member.value, Belief::Untrusted(_)));
+        assert_eq!(alarms(&from_a_member), 0);
+        assert_eq!(alarms(&judged(&mut home, &bob, Source::Server)), 1);
+        let stored = home
+            .step(|ctx| (ctx.txn.has::<Contact>(&bob.id()).unwrap(), ctx.txn.has::<ProvenAccount>(&bob.id()).unwrap()));
+        assert_eq!(stored.value, (false, false));
+    }
+
+    #[test]
+    fn a_member_without_a_proof_is_not_believed() {
+        let (mut home, bob) = (Home::of("alice"), Person::of("bob", 10));
+        home.pin(&Directory::new());
+        let proven = unproven(&bob);
+        assert!(home.step(|ctx| refusal_of(believe_member(ctx, &proven)).unwrap()).value.is_err());
+    }
+
+    #[test]
+    fn a_contact_whose_proof_is_complete_gets_their_handle_and_one_whose_is_not_does_not() {
+        for (handle, connected) in [(true, true), (true, false), (false, true)] {
+            let (mut home, bob) = (Home::of("alice"), Person::of("bob", 10));
+            let out = home.step(|ctx| {
+                let (root, time) = (stonechat_wire::TreeHash([1; 32]), stonechat_wire::Timestamp(1));
+                let checked = Some(Checked { length: 1, size: 5, root, time, handle, connected });
+                ctx.txn.store(&bob.id(), &Contact { checked, ..Contact::new(bob.log.clone()) });
+                settle_contact(ctx, &bob.id()).unwrap();
+                (account_of(&ctx.txn, &bob.handle()).unwrap(), ctx.mail.proven.clone())
+            });
+            let complete = handle && connected;
+            assert_eq!(out.value.0, complete.then_some(bob.id()));
+            assert_eq!(out.value.1.len(), usize::from(complete));
+        }
+    }
+
+    #[test]
+    fn of_two_claims_to_a_handle_the_later_heads_counts_and_is_a_loud_alarm() {
+        let claim_with = |size| {
+            let mut home = Home::of("alice");
+            let (old, new) = (home.meet("bob", 10), Person::of("bob", 20));
+            let out = home.step(|ctx| {
+                let (root, time) = (stonechat_wire::TreeHash([1; 32]), stonechat_wire::Timestamp(1));
+                let checked = |size| Some(Checked { length: 1, size, root, time, handle: true, connected: true });
+                ctx.txn.store(&old.id(), &Contact { checked: checked(5), ..Contact::new(old.log.clone()) });
+                let contact = Contact { checked: checked(size), ..Contact::new(new.log.clone()) };
+                ctx.txn.store(&new.id(), &contact);
+                claim(ctx, &new.handle(), new.id(), &contact).unwrap();
+                (successor_of(&ctx.txn, &new.handle()).unwrap(), ctx.mail.notices.len())
+            });
+            let alarms = out.events().iter().filter(|event| matches!(event, Event::Alarm(_))).count();
+            // Whom the person knew stays under the handle until they accept the other.
+            let kept = home.step(|ctx| account_of(&ctx.txn, &old.handle()).unwrap()).value == Some(old.id());
+            (out.value.0 == Some(new.id()), out.value.1, alarms, kept)
+        };
+        assert_eq!(claim_with(9), (true, 1, 1, true));
+        assert_eq!(claim_with(4), (false, 0, 0, true), "an old letter moves nothing");
+    }
+}

@@ -342,3 +342,89 @@ const AGAIN_SECS: u64 = 5;
 
 /// The directory publishes within a second or two. After this time it keeps something back.
 const PUBLISH_SECS: u64 = 120;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Directory, Home, Person};
+
+    fn looks(home: &mut Home, people: &mut People) -> usize {
+        home.step(|ctx| people.look_at_self(ctx).unwrap()).requests().len()
+    }
+
+    fn online() -> (Home, People) {
+        let (mut home, mut people) = (Home::online("alice"), People::default());
+        home.pin(&Directory::new());
+        people.monitor.connected(home.now);
+        (home, people)
+    }
+
+    #[test]
+    fn this_account_is_looked_at_once_the_policy_is_pinned_and_the_device_logged_in() {
+        let (mut home, mut people) = (Home::online("alice"), People::default());
+        assert_eq!(looks(&mut home, &mut people), 0, "nothing to judge by");
+        home.pin(&Directory::new());
+        assert_eq!(looks(&mut home, &mut people), 2, "the handle, and what was said over time");
+        assert_eq!(looks(&mut home, &mut people), 0, "it is asked already");
+        let mut home = Home::of("alice");
+        home.pin(&Directory::new());
+        assert_eq!(looks(&mut home, &mut People::default()), 0, "not logged in");
+    }
+
+    #[test]
+    fn after_a_refusal_it_is_looked_at_again_soon_and_after_a_good_look_a_day_later() {
+        let (mut home, mut people) = online();
+        assert_eq!(looks(&mut home, &mut people), 2);
+        let failure = Failure { code: ErrorCode::Slow, retry_after_secs: Some(60), detail: None };
+        for id in 1..=2 {
+            home.step(|ctx| people.refused(ctx, Link::Device, id, &failure).unwrap());
+        }
+        assert!(people.monitor.is_done(), "who waits for everything does not wait for the directory");
+        assert_eq!(looks(&mut home, &mut people), 0);
+        home.now = home.now.plus_secs(60);
+        assert_eq!(looks(&mut home, &mut people), 2);
+        home.step(|ctx| people.look_over(ctx, true).unwrap());
+        let record = home.step(|ctx| ctx.txn.need::<MonitorRecord>(&()).unwrap()).value;
+        assert_eq!((record.next, record.seen), (home.now.plus_secs(DAILY_SECS), Some(home.now)));
+    }
+
+    #[test]
+    fn a_head_that_says_a_prefix_of_the_log_agrees_with_it_and_another_does_not() {
+        let bob = Person::of("bob", 10);
+        let (longer, _) = bob.with_device(30);
+        let said = |log: &AccountLog, length: u64| LogHead {
+            length,
+            hash: log.0[usize::try_from(length).unwrap() - 1].hash(),
+        };
+        assert!(is_prefix(&said(&bob.log, 1), &longer) && is_prefix(&said(&longer, 2), &longer));
+        assert!(!is_prefix(&said(&longer, 2), &bob.log));
+        assert!(!is_prefix(&LogHead { length: 1, hash: [9; 32] }, &longer));
+        assert!(!is_prefix(&LogHead { length: 0, ..said(&bob.log, 1) }, &longer));
+    }
+
+    #[test]
+    fn a_device_that_somebody_else_added_is_an_alarm_and_is_learned() {
+        let mut home = Home::of("alice");
+        let me = home.identity.account();
+        let log = home.identity.log.clone();
+        let added = Person::of("other", 40);
+        let (_, entry) = crate::people::sign_up::add_device_entry(
+            &home.vault,
+            home.now,
+            added.secrets.device_keys(added.device),
+            &added.secrets.signing_key(),
+        )
+        .unwrap();
+        let mut entries = log.0.into_vec();
+        entries.push(entry);
+        let longer = AccountLog(stonechat_wire::List::new(entries).unwrap());
+        let this = home.identity.record.device;
+        let out = home.step(|ctx| own_grew(ctx, &longer, 1, this).unwrap());
+        let alarm = out.events().into_iter().find_map(|event| match event {
+            crate::api::Event::Alarm(alarm) => Some((alarm.kind, alarm.device)),
+            _ => None,
+        });
+        assert_eq!(alarm, Some((AlarmKind::Device, Some(added.device))));
+        assert_eq!(home.step(|ctx| ctx.txn.need::<Contact>(&me).unwrap().log).value, longer);
+    }
+}
