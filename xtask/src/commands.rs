@@ -125,22 +125,16 @@ fn bench_path(layout: &Layout, name: Option<&str>, args: &[OsString]) -> Result<
 }
 
 pub(crate) fn vectors(layout: &Layout) -> Result<()> {
-    let mut command = layout.cargo([
-        "test",
-        "-p",
-        "stonechat-wire",
-        "-p",
-        "stonechat-directory",
-        "--test",
-        "vectors",
-        "--test",
-        "directory",
-        "vectors_are_what_the_code_makes",
-    ]);
-    run(
-        command.env("UPDATE_VECTORS", "1"),
-        "The vectors may be half written: `git checkout vectors` brings the old ones back.",
-    )?;
+    // The seeds of the fuzz targets are made from the vectors.
+    for tests in
+        ["-p stonechat-wire -p stonechat-directory --test vectors --test directory", "-p stonechat-fuzz --test smoke"]
+    {
+        let mut command = layout.cargo(["test"].into_iter().chain(tests.split(' ')).chain(["are_what_the_code_makes"]));
+        run(
+            command.env("UPDATE_VECTORS", "1"),
+            "The vectors may be half written: `git checkout vectors fuzz/seeds` brings the old ones back.",
+        )?;
+    }
     println!(
         "\nThe vectors are written. A changed line is a changed wire format: read `git diff vectors` before you commit it."
     );

@@ -38,6 +38,7 @@ fn workspace_crates_depend_on_each_other_only_downwards() {
         ),
         // The page reads handles as the wire has them, so that it does not link the client.
         ("stonechat-web", (&["stonechat-client", "stonechat-wire"], &["stonechat-client"])),
+        ("stonechat-fuzz", (&["stonechat-core", "stonechat-directory", "stonechat-wire"], &["stonechat-core"])),
         ("xtask", (&[], &[])),
         ("xtask-bundle", (&[], &[])),
     ]);
