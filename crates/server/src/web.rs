@@ -134,7 +134,7 @@ const PERMISSIONS_POLICY: &str = "accelerometer=(), browsing-topics=(), camera=(
     publickey-credentials-get=(), screen-wake-lock=(), serial=(), usb=(), xr-spatial-tracking=()";
 
 const INDEX: &str = "index.html";
-/// Keeps the app's files in the browser; browsers ask for it anew to see whether there is a new version.
+/// Keeps the app's files in the browser; browsers ask for it again to see whether there is a new version.
 const OFFLINE: &str = "offline.js";
 
 const HOME: &str = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Stonechat</title>\n<h1>Stonechat</h1>\n\
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_index_is_asked_for_anew_and_named_files_are_kept_for_ever() {
+    async fn the_index_is_asked_for_each_time_and_named_files_are_kept_for_ever() {
         let index = ask(TABLE, false, "/", &[]).await;
         assert_eq!(index.headers()[header::CACHE_CONTROL], "no-cache");
         assert_eq!(index.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");

@@ -89,7 +89,7 @@ pub fn open_welcome(mls: &Mls<'_, '_>, bytes: &[u8]) -> Result<StagedJoin, JoinE
     let leaf = |index: u32| members.iter().find(|leaf| leaf.index == index).copied();
     let sender = leaf(inner.welcome_sender_index().u32()).ok_or_else(|| invalid(&"its sender is not a member"))?;
     let own_leaf = leaf(inner.own_leaf_index().u32()).ok_or_else(|| invalid(&"this device is not a member"))?;
-    // The library finds the own leaf by signature key alone; an old leaf of this device would have other keys.
+    // The library finds this device's leaf by signature key alone; an old leaf of this device would have other keys.
     if inner.own_leaf_node() != Some(own_package.leaf_node()) {
         return Err(invalid(&"this device's leaf is not that of its key package"));
     }

@@ -30,7 +30,7 @@ enum Kind {
     OwnLeafNodes = 10,
     /// One row a proposal, under the group's id and the proposal's reference.
     Proposal = 11,
-    /// Private keys of the own path, under the group's id, the epoch and the leaf.
+    /// Private keys of this device's path, under the group's id, the epoch and the leaf.
     EpochKeys = 12,
     KeyPackage = 13,
     EncryptionKey = 14,

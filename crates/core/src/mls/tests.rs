@@ -1,4 +1,4 @@
-//! Groups of two and three devices over vaults in memory. Every call loads the group anew and commits its transaction, as a
+//! Groups of two and three devices over vaults in memory. Every call loads the group again and commits its transaction, as a
 //! client would that is restarted between any two steps.
 //!
 //! Long because each test is a rule of RFC 9420 as we use it, and they share one small client.
@@ -386,7 +386,7 @@ fn an_author_cannot_read_its_own_message_and_nobody_reads_one_twice() {
 }
 
 #[test]
-fn garbage_under_a_members_name_costs_their_message_nothing() {
+fn a_forged_entry_cannot_displace_the_real_message() {
     let (mut alice, mut bob) = pair();
     let genuine = alice.encrypt(b"hello");
     // One group that stays in memory, as a client keeps it: garbage must not spoil that either.
