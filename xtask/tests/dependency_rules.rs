@@ -16,8 +16,12 @@ fn workspace_crates_depend_on_each_other_only_downwards() {
     // What each may use, and within it what it exists to use.
     let rules: BTreeMap<&str, (&[&str], &[&str])> = BTreeMap::from([
         ("stonechat-wire", (&[] as &[_], &[] as &[_])),
+        ("stonechat-api", (&["stonechat-wire"], &["stonechat-wire"])),
         ("stonechat-directory", (&["stonechat-wire"], &["stonechat-wire"])),
-        ("stonechat-core", (&["stonechat-directory", "stonechat-wire"], &["stonechat-wire"])),
+        (
+            "stonechat-core",
+            (&["stonechat-api", "stonechat-directory", "stonechat-wire"], &["stonechat-api", "stonechat-wire"]),
+        ),
         ("stonechat-client", (&["stonechat-core", "stonechat-directory", "stonechat-wire"], &["stonechat-core"])),
         ("stonechat-witness", (&["stonechat-directory", "stonechat-wire"], &["stonechat-directory"])),
         // The command `audit` follows a directory from the outside, as a witness does and without a client.
@@ -36,8 +40,11 @@ fn workspace_crates_depend_on_each_other_only_downwards() {
                 &["stonechat-core", "stonechat-server"],
             ),
         ),
-        // The page reads handles as the wire has them, so that it does not link the client.
-        ("stonechat-web", (&["stonechat-client", "stonechat-wire"], &["stonechat-client"])),
+        // The page takes what a person sees from the api, so that it does not link the client.
+        (
+            "stonechat-web",
+            (&["stonechat-api", "stonechat-client", "stonechat-wire"], &["stonechat-api", "stonechat-client"]),
+        ),
         ("stonechat-fuzz", (&["stonechat-core", "stonechat-directory", "stonechat-wire"], &["stonechat-core"])),
         ("xtask", (&[], &[])),
         ("xtask-bundle", (&[], &[])),
@@ -81,6 +88,11 @@ fn the_directorys_formats_link_no_mls_library_and_no_runtime() {
 }
 
 #[test]
+fn what_a_person_sees_links_no_mls_library_no_sql_and_no_runtime() {
+    Graph::load().assert_free_of("stonechat-api", |name| is_mls(name) || is_shell(name));
+}
+
+#[test]
 fn the_core_links_no_sockets_no_files_and_no_runtime() {
     Graph::load().assert_free_of("stonechat-core", is_shell);
 }
@@ -113,6 +125,7 @@ fn only_the_cores_mls_module_names_the_mls_library() {
 fn what_takes_time_and_randomness_as_arguments_says_so_to_clippy() {
     let pure = [
         "wire/src/lib.rs",
+        "api/src/lib.rs",
         "directory/src/lib.rs",
         "core/src/lib.rs",
         "server/src/services/mod.rs",

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use stonechat_client::Text;
 
 use crate::audit::AuditArgs;
 
@@ -68,7 +69,7 @@ pub(crate) enum Command {
         target: String,
         /// The text, or - to read it from standard input
         #[arg(allow_hyphen_values = true)]
-        text: String,
+        text: Text,
     },
     /// Show messages, oldest first, and mark them as read
     Read {
@@ -140,7 +141,7 @@ pub(crate) enum Group {
     /// Make a group
     Create {
         /// What it is called
-        name: String,
+        name: Text,
         /// Who else is in it
         #[arg(value_name = "@HANDLE")]
         members: Vec<String>,
@@ -176,7 +177,7 @@ pub(crate) enum Group {
         /// Its name or id
         group: String,
         /// The new name
-        name: String,
+        name: Text,
     },
     /// Make somebody a member, an admin or the owner
     Role {

@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 use stonechat_client::{
     AccountId, Client, ClientError, CommandError, ConversationId, Event, GROUP_NAME_BYTES_MAX, Handle, KeyChoice,
-    KeyError, Message, MessageId, OpenError, Role, ServerUrl, TEXT_BYTES_MAX, Target,
+    KeyError, Message, MessageId, OpenError, Role, ServerUrl, TEXT_BYTES_MAX, Target, Text,
 };
 
 use crate::args::{Command, Device, Group, RoleName};
@@ -143,9 +143,9 @@ enum Checked {
     Accept(Handle),
     Decline(Handle),
     Sync,
-    Send { target: String, text: String },
+    Send { target: String, text: Text },
     Read { target: String, follow: bool, limit: usize },
-    Create { name: String, members: Vec<Handle> },
+    Create { name: Text, members: Vec<Handle> },
     Change { group: String, change: Change },
     Members { group: String },
     Trust(Trust),
@@ -156,7 +156,7 @@ enum Change {
     Add(Vec<Handle>),
     Remove(Handle),
     Leave,
-    Rename(String),
+    Rename(Text),
     Role(Handle, Role),
 }
 
@@ -172,7 +172,7 @@ impl Checked {
             Command::Sync => Self::Sync,
             Command::Send { target, text } => {
                 let target = checked_target(target)?;
-                let text = if text == "-" { text_of_stdin()? } else { text };
+                let text = if text == "-" { text_of_stdin()?.into() } else { text };
                 check_text(text.len())?;
                 Self::Send { target, text }
             }
@@ -327,7 +327,7 @@ impl Checked {
     }
 }
 
-async fn send(client: &Client, out: Output, target: &str, text: String) -> Result<(), Failure> {
+async fn send(client: &Client, out: Output, target: &str, text: Text) -> Result<(), Failure> {
     let target = match client.target(target).await {
         // A group that this account was just put in.
         Err(ClientError::NoTarget { .. }) => {
@@ -397,11 +397,12 @@ async fn read(client: &Client, out: Output, target: &str, follow: bool, limit: u
             }
             Some(Event::Message(_) | Event::Conversation(_) | Event::Missed(_)) => {}
             Some(Event::Alarm(alarm)) => {
-                out.notice("alarm", &format!("ALARM: {} Type: stonechat alarms", alarm.what));
+                let message = format!("ALARM: {} Type: stonechat alarms", alarm.finding);
+                out.notice_of("alarm", &message, &alarm.finding);
                 continue;
             }
             Some(Event::Refused { conversation, what }) if conversation.is_none() || conversation == open => {
-                out.notice("refused", &what);
+                out.notice_of("refused", &what.to_string(), &what);
                 continue;
             }
             Some(_) => continue,
@@ -524,7 +525,7 @@ fn checked_target(text: String) -> Result<String, Failure> {
     Ok(text)
 }
 
-fn group_name(name: String) -> Result<String, Failure> {
+fn group_name(name: Text) -> Result<Text, Failure> {
     match name.len() {
         _ if name.trim().is_empty() => Err(Failure::input("bad_name", "a group needs a name")),
         bytes if bytes > GROUP_NAME_BYTES_MAX => Err(Failure::input(
@@ -606,7 +607,7 @@ mod tests {
     #[test]
     fn a_groups_name_has_1_to_128_bytes() {
         assert!(group_name("  ".into()).is_err());
-        assert!(group_name("x".repeat(128)).is_ok());
-        assert!(group_name("x".repeat(129)).unwrap_err().message.contains("129"));
+        assert!(group_name("x".repeat(128).into()).is_ok());
+        assert!(group_name("x".repeat(129).into()).unwrap_err().message.contains("129"));
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Failure {
     pub exit: Exit,
     /// What happened, what it means, what to do.
     pub message: String,
+    /// The client's own code with its fields, where the client said no; for programs.
+    pub reason: Option<CommandError>,
 }
 
 /// The kinds of failure, by who can do something about it.
@@ -39,7 +41,7 @@ pub(crate) enum Exit {
 
 impl Failure {
     pub(crate) fn new(code: &'static str, exit: Exit, message: impl Into<String>) -> Self {
-        Self { code, exit, message: message.into() }
+        Self { code, exit, message: message.into(), reason: None }
     }
 
     /// Wrong input.
@@ -131,7 +133,9 @@ impl From<CommandError> for Failure {
             CommandError::UnknownRequest(_) => ("unknown_request", Exit::NotFound, Some("stonechat requests")),
             CommandError::NotAllowed(_) => ("not_allowed", Exit::Refused, None),
             CommandError::Invalid(_) => ("invalid", Exit::Input, None),
-            CommandError::Refused(_) => ("refused", Exit::Refused, None),
+            CommandError::Refused { .. } => ("refused", Exit::Refused, None),
+            CommandError::Overtaken => ("overtaken", Exit::Refused, None),
+            CommandError::LogFull => ("log_full", Exit::Refused, None),
             CommandError::Directory(_) => ("not_proven", Exit::Offline, None),
             CommandError::StartedOver(_) => ("started_over", Exit::Refused, Some("stonechat requests")),
             CommandError::Mismatch(_) => ("mismatch", Exit::Refused, None),
@@ -139,7 +143,7 @@ impl From<CommandError> for Failure {
             CommandError::ThisDevice => ("this_device", Exit::Input, None),
             CommandError::UnknownAlarm => ("unknown_alarm", Exit::NotFound, Some("stonechat alarms")),
         };
-        Self::new(code, exit, with_next(message, next))
+        Self { reason: Some(error), ..Self::new(code, exit, with_next(message, next)) }
     }
 }
 
@@ -168,6 +172,7 @@ fn vault_code(problem: &VaultProblem) -> &'static str {
     match problem {
         VaultProblem::Corrupt { .. } => "vault_corrupt",
         VaultProblem::Newer { .. } => "vault_newer",
+        VaultProblem::Upgrade { .. } => "vault_not_upgraded",
         VaultProblem::Full { .. } => "disk_full",
         VaultProblem::NotWritable { .. } | VaultProblem::Io { .. } => "vault_unusable",
     }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use jiff::tz::TimeZone;
 use serde::Serialize;
-use stonechat_client::{Body, ContactRequest, Conversation, KeySource, Lock, Me, Member, Message, Role, Status};
+use stonechat_client::{Body, ContactRequest, Conversation, Hold, KeySource, Lock, Me, Member, Message, Role, Status};
 
 use crate::error::Failure;
 use crate::text::{cells, one_line, printable};
@@ -47,8 +47,13 @@ impl Output {
 
     /// Tells something on the side, on stderr.
     pub(crate) fn notice(self, code: &str, message: &str) {
+        self.notice_of(code, message, &());
+    }
+
+    /// As [`Output::notice`], with what it is about for programs.
+    pub(crate) fn notice_of<T: Serialize>(self, code: &str, message: &str, what: &T) {
         let line = if self.json {
-            serde_json::json!({ "notice": { "code": code, "message": message } }).to_string()
+            serde_json::json!({ "notice": { "code": code, "message": message, "what": what } }).to_string()
         } else {
             printable(message).into_owned()
         };
@@ -59,7 +64,8 @@ impl Output {
     /// Tells why it failed, on stderr.
     pub(crate) fn failure(self, failure: &Failure) {
         let line = if self.json {
-            serde_json::json!({ "error": { "code": failure.code, "message": failure.message } }).to_string()
+            let Failure { code, message, reason, .. } = failure;
+            serde_json::json!({ "error": { "code": code, "message": message, "reason": reason } }).to_string()
         } else {
             format!("stonechat: {}", printable(&failure.message))
         };
@@ -218,7 +224,9 @@ pub(crate) struct ConversationLine<'a> {
     lock: &'static str,
     lock_reason: Option<String>,
     verified: bool,
-    notice: Option<&'a str>,
+    /// What holds it up, in English.
+    notice: Option<String>,
+    hold: Option<&'a Hold>,
     active: bool,
 }
 
@@ -238,7 +246,8 @@ impl<'a> ConversationLine<'a> {
             lock,
             lock_reason,
             verified: conversation.compared,
-            notice: conversation.notice.as_deref(),
+            notice: conversation.hold.as_ref().map(ToString::to_string),
+            hold: conversation.hold.as_ref(),
             active: conversation.active,
         }
     }
@@ -268,14 +277,14 @@ impl<'a> ConversationLine<'a> {
         if conversation.is_group {
             line.push_str(&format!("  [{}]", &conversation.id.to_string()[..8]));
         }
-        if !conversation.active && conversation.notice.is_none() {
+        if !conversation.active && conversation.hold.is_none() {
             line.push_str("\n   You are no longer in this group.");
         }
         if let Lock::Open(why) = &conversation.lock {
             line.push_str(&format!("\n   Not verified: {}", one_line(&why.to_string())));
         }
-        if let Some(notice) = &conversation.notice {
-            line.push_str(&format!("\n   {}", one_line(notice)));
+        if let Some(hold) = &conversation.hold {
+            line.push_str(&format!("\n   {}", one_line(&hold.to_string())));
         }
         line
     }
@@ -322,7 +331,7 @@ pub(crate) struct MemberLine {
     handle: String,
     account: String,
     role: &'static str,
-    devices: usize,
+    devices: u32,
     verified: bool,
 }
 

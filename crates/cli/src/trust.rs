@@ -87,7 +87,8 @@ impl Trust {
 pub(crate) async fn tell_alarms(client: &Client, out: Output) {
     let Ok(alarms) = client.alarms().await else { return };
     for alarm in alarms.iter().filter(|alarm| !alarm.dismissed) {
-        out.notice("alarm", &format!("ALARM: {} {}", alarm.what, next_step(alarm)));
+        let message = format!("ALARM: {} {}", alarm.finding, next_step(alarm));
+        out.notice_of("alarm", &message, &alarm.finding);
     }
 }
 
@@ -152,17 +153,18 @@ pub(crate) fn qr(text: &str, unicode: bool) -> Option<String> {
 }
 
 fn why_json(why: &Why) -> serde_json::Value {
-    let checks: Vec<_> =
-        why.checks.iter().map(|check| json!({ "holds": check.holds, "what": check.to_string() })).collect();
+    let line = |holds: bool, what: String| json!({ "holds": holds, "what": what });
+    let problems = why.problems.iter().map(|problem| line(false, problem.to_string()));
+    let checks: Vec<_> = problems.chain(why.checks.iter().map(|check| line(true, check.to_string()))).collect();
     json!({
-        "lock": if why.lock == Lock::Closed { "closed" } else { "open" },
+        "lock": if why.lock() == Lock::Closed { "closed" } else { "open" },
         "checks": checks,
         "verified": why.compared.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
 
 fn why_human(why: &Why) -> String {
-    let mut lines = vec![match &why.lock {
+    let mut lines = vec![match why.lock() {
         Lock::Closed => "The lock is closed, because all of this holds:".to_owned(),
         Lock::Open(_) => "The lock is OPEN, because not all of this holds:".to_owned(),
     }];
@@ -172,11 +174,9 @@ fn why_human(why: &Why) -> String {
 
 /// The chain of checks, a line each.
 pub(crate) fn why_lines(why: &Why) -> Vec<String> {
-    let mut lines: Vec<_> = why
-        .checks
-        .iter()
-        .map(|check| format!("  {} {}", if check.holds { "yes" } else { "NO " }, one_line(&check.to_string())))
-        .collect();
+    let problems = why.problems.iter().map(|problem| format!("  NO  {}", one_line(&problem.to_string())));
+    let checks = why.checks.iter().map(|check| format!("  yes {}", one_line(&check.to_string())));
+    let mut lines: Vec<_> = problems.chain(checks).collect();
     let compared: Vec<_> = why.compared.iter().map(ToString::to_string).collect();
     lines.push(if compared.is_empty() {
         "  You have compared no safety numbers in here. The lock does not need it; type: stonechat safety @handle"
@@ -209,7 +209,8 @@ fn alarm_json(alarm: &Alarm, file: Option<&str>) -> serde_json::Value {
     json!({
         "id": alarm.id.to_string(),
         "kind": alarm.kind.name(),
-        "what": alarm.what,
+        "what": alarm.finding.to_string(),
+        "finding": alarm.finding,
         "at": time::rfc3339(alarm.at),
         "device": alarm.device.map(|device| device.to_string()),
         "evidence": file,
@@ -222,7 +223,7 @@ fn alarm_human(alarm: &Alarm, file: Option<&str>, zone: &TimeZone) -> String {
         "{}  {}{}",
         time::short(alarm.at, zone),
         if alarm.dismissed { "(dismissed) " } else { "" },
-        one_line(&alarm.what)
+        one_line(&alarm.finding.to_string())
     );
     if let Some(device) = alarm.device {
         lines.push_str(&format!("\n   stonechat device revoke {device}"));

@@ -70,7 +70,7 @@ async fn answer_all(client: &Client, mut events: impl Stream<Item = Event> + Unp
             Event::Message(message) => answer(client, &message).await?,
             Event::Requests => accept_all(client).await?,
             Event::Refused { what, .. } => eprintln!("refused: {what}"),
-            Event::Alarm(alarm) => eprintln!("alarm: {}", alarm.what),
+            Event::Alarm(alarm) => eprintln!("alarm: {}", alarm.finding),
             Event::Missed(events) => eprintln!("too slow: {events} events missed"),
             Event::Conversation(_) | Event::Connection(_) => {}
         }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use futures_util::Stream;
 use stonechat_core::VaultError;
 use stonechat_core::api::{
-    Command, CommandError, ContactRequest, Conversation, Me, Message, Outcome, Role, Status, Target,
+    Command, CommandError, ContactRequest, Conversation, Draft, Hold, Me, Message, MessageId, Outcome, Role, Status,
+    Target, Text,
 };
-use stonechat_core::content::MessageId;
 use stonechat_core::query::{self, Found};
 use stonechat_wire::{AccountId, ConversationId, Handle, HandleError};
 use tokio::sync::{Mutex, broadcast, oneshot};
@@ -144,7 +144,13 @@ impl Client {
     /// # Errors
     /// As for [`Client::me`].
     pub async fn conversations(&self) -> Result<Vec<Conversation>, ClientError> {
-        self.query(|vault| query::conversations(vault)).await
+        let mut all = self.query(|vault| query::conversations(vault)).await?;
+        for Draft { conversation, text } in self.drafts().await? {
+            if let Some(one) = all.iter_mut().find(|one| one.id == conversation) {
+                one.draft = Some(text);
+            }
+        }
+        Ok(all)
     }
 
     /// One conversation.
@@ -152,7 +158,9 @@ impl Client {
     /// # Errors
     /// As for [`Client::me`].
     pub async fn conversation(&self, id: ConversationId) -> Result<Option<Conversation>, ClientError> {
-        self.query(move |vault| query::conversation(vault, &id)).await
+        let Some(mut found) = self.query(move |vault| query::conversation(vault, &id)).await? else { return Ok(None) };
+        found.draft = self.drafts().await?.into_iter().find(|draft| draft.conversation == id).map(|draft| draft.text);
+        Ok(Some(found))
     }
 
     /// The last `limit` messages of a conversation, or the last before the message `before`; oldest first.
@@ -212,6 +220,14 @@ impl Client {
         self.query(|vault| query::requests(vault)).await
     }
 
+    /// Anything that a person can ask for, as a value: for a shell that passes on what it is told. Each has a method of its own too.
+    ///
+    /// # Errors
+    /// As for [`Client::accept`].
+    pub async fn run(&self, command: Command) -> Result<Outcome, ClientError> {
+        self.command(command, self.shared.timeouts.command).await
+    }
+
     // --- writing: saved at once, done with the server in the background; `sync` waits for that ---
 
     /// Sends a text; returns when the server has it on its disk, with the invitations of those who need one to read it. The
@@ -220,7 +236,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Saved`] when that takes longer than [`SEND_TIMEOUT`], or when no connection can be had for two seconds: it
     /// says what the message waits for.
-    pub async fn send(&self, to: Target, text: impl Into<String>) -> Result<Sent, ClientError> {
+    pub async fn send(&self, to: Target, text: impl Into<Text>) -> Result<Sent, ClientError> {
         let deadline = Instant::now() + self.shared.timeouts.send;
         let (sent, settled) = self.queue(to, text.into()).await?;
         let Sent { conversation, message } = sent;
@@ -232,7 +248,7 @@ impl Client {
         };
         match settled {
             Some(Ok(Status::Failed)) => {
-                let why = self.notice(conversation).await.unwrap_or_else(|| "its conversation cannot be opened".into());
+                let why = self.hold(conversation).await;
                 Err(ClientError::NotSent { conversation, message, why })
             }
             Some(Ok(_)) => {
@@ -244,9 +260,9 @@ impl Client {
                 Err(ClientError::Saved { conversation, message, until: "this home is opened again".into() })
             }
             None => {
-                let until = match (self.status().why(), self.notice(conversation).await) {
+                let until = match (self.status().why(), self.hold(conversation).await) {
                     (Some(why), _) => format!("there is a connection ({why})"),
-                    (None, Some(notice)) => format!("the conversation is ready ({notice})"),
+                    (None, Some(hold)) => format!("the conversation is ready ({hold})"),
                     (None, None) => "the server has answered".into(),
                 };
                 Err(ClientError::Saved { conversation, message, until })
@@ -258,7 +274,7 @@ impl Client {
     ///
     /// # Errors
     /// When the target is unknown, the text empty or too long, or the vault cannot be written.
-    pub async fn enqueue(&self, to: Target, text: impl Into<String>) -> Result<Sent, ClientError> {
+    pub async fn enqueue(&self, to: Target, text: impl Into<Text>) -> Result<Sent, ClientError> {
         Ok(self.queue(to, text.into()).await?.0)
     }
 
@@ -297,7 +313,7 @@ impl Client {
     /// As for [`Client::accept`].
     pub async fn create_group(
         &self,
-        name: impl Into<String>,
+        name: impl Into<Text>,
         members: Vec<Handle>,
     ) -> Result<ConversationId, ClientError> {
         let command = Command::CreateGroup { name: name.into(), members };
@@ -335,7 +351,7 @@ impl Client {
     ///
     /// # Errors
     /// As for [`Client::accept`].
-    pub async fn rename(&self, group: ConversationId, name: impl Into<String>) -> Result<(), ClientError> {
+    pub async fn rename(&self, group: ConversationId, name: impl Into<Text>) -> Result<(), ClientError> {
         self.change(Command::Rename { group, name: name.into() }).await
     }
 
@@ -381,7 +397,7 @@ impl Client {
         self.command(Command::Register, self.shared.timeouts.command).await.map(drop)
     }
 
-    async fn queue(&self, to: Target, text: String) -> Result<(Sent, oneshot::Receiver<Status>), ClientError> {
+    async fn queue(&self, to: Target, text: Text) -> Result<(Sent, oneshot::Receiver<Status>), ClientError> {
         match self.ask(Command::Send { to, text }, self.shared.timeouts.send).await? {
             Answer { outcome: Outcome::Queued { conversation, message }, settled: Some(settled) } => {
                 Ok((Sent { conversation, message }, settled))
@@ -461,13 +477,14 @@ impl Client {
         Ok(self.job(move |vault| look(vault)).await??)
     }
 
-    async fn notice(&self, conversation: ConversationId) -> Option<String> {
-        self.conversation(conversation).await.ok()??.notice
+    async fn hold(&self, conversation: ConversationId) -> Option<Hold> {
+        self.conversation(conversation).await.ok()??.hold
     }
 
     fn stopped(&self) -> ClientError {
         let status = self.status();
-        let why = status.notice.filter(|_| status.stopped).unwrap_or_else(|| "it was shut down".into());
+        let note = status.note.filter(|_| status.stopped);
+        let why = note.map_or_else(|| "it was shut down".into(), |note| note.to_string());
         ClientError::Stopped { why }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use stonechat_core::api::{Alarm, AlarmId, Command, CommandError, OwnDevice, Safety, Target, Why};
+use stonechat_core::api::{Alarm, AlarmId, Command, CommandError, Invalid, OwnDevice, Safety, Target, Why};
 use stonechat_core::trust;
 use stonechat_wire::{DeviceId, Handle};
 
@@ -82,7 +82,7 @@ impl Client {
     /// [`CommandError::Invalid`] when it is not a policy, and as for [`Client::me`].
     pub async fn pin_directory_policy(&self, json: &[u8]) -> Result<bool, ClientError> {
         let change = stonechat_core::pin_policy(json)
-            .map_err(|error| ClientError::Command(CommandError::Invalid(error.to_string())))?;
+            .map_err(|_| ClientError::Command(CommandError::Invalid(Invalid::Policy)))?;
         let pin = move |vault: &mut crate::vault::SqliteVault| {
             let same = trust::pinned_policy(&*vault).ok().flatten().is_none_or(|old| Some(old) == change.value);
             vault.commit(&[change]).map(|()| same)
@@ -112,7 +112,7 @@ pub(crate) fn keep_evidence(home: &Path, alarm: &Alarm) -> Result<Option<PathBuf
     let Some(evidence) = &alarm.evidence else { return Ok(None) };
     let dir = home.join(EVIDENCE_DIR);
     std::fs::create_dir_all(&dir)?;
-    let path = dir.join(format!("{}-{}.json", alarm.kind.name(), alarm.id));
+    let path = dir.join(alarm.evidence_name());
     if !path.exists() {
         crate::home::write_private(&path, evidence.as_bytes())?;
     }

@@ -19,7 +19,7 @@ use web_time::{SystemTime, UNIX_EPOCH};
 
 use crate::home::Home;
 use crate::rt::{self, Pace, Tasks};
-use crate::status::{ConnectionStatus, Event};
+use crate::status::{ConnectionStatus, Event, Note};
 use crate::transport::{self, LinkEvent, ServerUrl};
 use crate::vault::{SqliteVault, VaultProblem};
 
@@ -285,9 +285,12 @@ impl Engine {
         for (_, reply) in std::mem::take(&mut self.pending) {
             answer(reply, Err(why.clone()));
         }
-        let words = why.to_string();
+        let note = match why {
+            Failed::Vault(problem) => Note::Vault(problem.clone()),
+            other => Note::Fault(other.to_string()),
+        };
         let last = self.failures >= FAILURES_MAX;
-        self.change_status(|status| status.failed(words, last));
+        self.change_status(|status| status.failed(note, last));
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -336,8 +339,8 @@ impl Engine {
             }
             api::Event::Refused { conversation, what } => {
                 if conversation.is_none() {
-                    let what = what.clone();
-                    self.change_status(|status| status.note(what));
+                    let note = Note::Refused(what.clone());
+                    self.change_status(|status| status.note(note));
                 }
                 Event::Refused { conversation, what }
             }

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use stonechat_core::api::CommandError;
-use stonechat_core::content::MessageId;
+use stonechat_core::api::{CommandError, Hold, MessageId};
 use stonechat_core::{CoreError, VaultError};
 use stonechat_wire::{ConversationId, Handle};
 
@@ -119,14 +118,14 @@ pub enum ClientError {
         until: String,
     },
     /// The message will not be sent.
-    #[error("the message cannot be sent: {why}")]
+    #[error("the message cannot be sent: {}", why.as_ref().map_or_else(|| "its conversation cannot be opened".to_owned(), ToString::to_string))]
     NotSent {
         /// The conversation that the message is in.
         conversation: ConversationId,
         /// The message's id.
         message: MessageId,
-        /// What the conversation says about itself.
-        why: String,
+        /// What holds its conversation up.
+        why: Option<Hold>,
     },
     /// It takes too long. It may still happen.
     #[error("not finished after {secs} s{}; it goes on by itself, look again later", why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default())]

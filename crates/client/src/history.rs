@@ -5,40 +5,14 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use stonechat_core::api::{CommandError, Message};
-use stonechat_core::history::{self, Moment, Page, Place, SearchFrom, Words};
+use stonechat_core::api::{CommandError, Draft, Found, Invalid, Message, Page, Place, Text};
+use stonechat_core::history::{self, Moment, SearchFrom, Words};
 use stonechat_core::limits::TEXT_BYTES_MAX;
 use stonechat_wire::ConversationId;
 
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::vault::Note;
-
-/// What a search found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// Conversations whose name, or one of whose members' handles, has all the words; the latest first.
-    pub conversations: Vec<ConversationId>,
-    /// Messages that have all the words, the latest first.
-    pub messages: Vec<Message>,
-    /// Whether there are more.
-    pub more: bool,
-}
-
-/// What was typed and not sent.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Draft {
-    /// The conversation that the draft belongs to.
-    pub conversation: ConversationId,
-    /// The text of the draft.
-    pub text: String,
-}
-
-impl std::fmt::Debug for Draft {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Draft({:?}, {} B)", self.conversation, self.text.len())
-    }
-}
 
 impl Client {
     /// At most `limit` messages of a conversation around a place in it, and how many there are before and after.
@@ -94,13 +68,13 @@ impl Client {
     ///
     /// # Errors
     /// [`CommandError::Invalid`] over [`TEXT_BYTES_MAX`], or when the vault cannot be written.
-    pub async fn save_draft(&self, conversation: ConversationId, text: impl Into<String>) -> Result<(), ClientError> {
-        let text = text.into();
+    pub async fn save_draft(&self, conversation: ConversationId, text: impl Into<Text>) -> Result<(), ClientError> {
+        let text: Text = text.into();
         if text.len() > TEXT_BYTES_MAX {
-            let why = format!("the draft is longer than a message may be ({TEXT_BYTES_MAX} bytes)");
-            return Err(ClientError::Command(CommandError::Invalid(why)));
+            let bytes = text.len() as u64;
+            return Err(ClientError::Command(CommandError::Invalid(Invalid::DraftTooLong { bytes })));
         }
-        self.write_note(format!("{DRAFT}{conversation}"), text.into_bytes()).await
+        self.write_note(format!("{DRAFT}{conversation}"), text.0.into_bytes()).await
     }
 
     /// What was typed and not sent.
@@ -111,7 +85,7 @@ impl Client {
         let notes = self.job(|vault| vault.notes(DRAFT)).await??;
         let draft = |(name, text): Note| {
             let conversation = name.strip_prefix(DRAFT)?.parse().ok()?;
-            Some(Draft { conversation, text: String::from_utf8(text.to_vec()).ok()? })
+            Some(Draft { conversation, text: String::from_utf8(text.to_vec()).ok()?.into() })
         };
         Ok(notes.into_iter().filter_map(draft).collect())
     }

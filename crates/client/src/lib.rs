@@ -54,19 +54,19 @@ mod rt;
 
 pub use client::{COMMAND_TIMEOUT, Client, SEND_TIMEOUT, Sent};
 pub use error::{ClientError, OpenError, SignUpError};
-pub use history::{Draft, FOUND_MAX, Found};
+pub use history::FOUND_MAX;
 pub use home::HomeError;
 pub use keys::{KeyChoice, KeyError, KeySource};
 pub use open::{Builder, RecoveryPhrase};
-pub use status::{ConnectionStatus, Event, LinkStatus};
+pub use status::{ConnectionStatus, Event, LinkStatus, Note};
 pub use transport::{AddressError, ConnectError, ServerUrl};
 pub use vault::VaultProblem;
 
 pub use stonechat_core::api::{
-    Alarm, AlarmId, AlarmKind, Check, CheckKind, CommandError, ContactRequest, Conversation, Doubt, Link, Lock, Me,
-    Member, Message, OwnDevice, Role, Safety, Status, Target, Why,
+    Alarm, AlarmId, AlarmKind, Body, ChangeFault, Check, Command, CommandError, ContactRequest, Conversation, Distrust,
+    Doubt, Draft, Finding, Found, Hold, Invalid, InvitationFault, KeyPackageFault, LetterFault, Link, Lock, Me, Member,
+    Message, MessageId, MessageKey, NotAllowed, Notice, Outcome, OwnDevice, Page, Place, Problem, Refusal, Role, Rule,
+    Safety, Status, Target, Text, Why, words,
 };
-pub use stonechat_core::content::{Body, MessageId, Notice};
-pub use stonechat_core::history::{MessageName, Page, Place};
 pub use stonechat_core::limits::{GROUP_NAME_BYTES_MAX, TEXT_BYTES_MAX};
 pub use stonechat_wire::{AccountId, ConversationId, DeviceId, Handle, HandleError, Timestamp};

@@ -1,9 +1,10 @@
 //! What the SDK tells unasked: events, and how the connections are.
 
-use stonechat_core::api::{Alarm, Link, Message};
+use stonechat_core::api::{Alarm, Link, Message, Refusal};
 use stonechat_wire::ConversationId;
 
 use crate::transport::ConnectError;
+use crate::vault::VaultProblem;
 
 /// News. What it is about can be read from the [`crate::Client`] at any time: an event that is missed costs nothing but time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +21,8 @@ pub enum Event {
     Refused {
         /// Where, if it was in a conversation.
         conversation: Option<ConversationId>,
-        /// What was refused and what that means.
-        what: String,
+        /// What was refused.
+        what: Refusal,
     },
     /// The directory, or somebody with this account's keys, did what must not be. Its evidence, if there is any, is in the
     /// home; [`crate::Client::evidence_file`] says where.
@@ -47,9 +48,30 @@ pub struct ConnectionStatus {
     /// Nobody in particular: conversations.
     pub anonymous: LinkStatus,
     /// What the core or the vault had to say when it last gave up a connection.
-    pub notice: Option<String>,
+    pub note: Option<Note>,
     /// The engine has stopped for good: the vault keeps failing. Open the client again.
     pub stopped: bool,
+}
+
+/// What was the matter when a connection was last given up by this side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// The server, or somebody, did something that was refused.
+    Refused(Refusal),
+    /// The vault failed.
+    Vault(VaultProblem),
+    /// A fault of this software, or a vault that cannot be read; for whoever looks for the cause.
+    Fault(String),
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(what) => what.fmt(f),
+            Self::Vault(problem) => problem.fmt(f),
+            Self::Fault(what) => f.write_str(what),
+        }
+    }
 }
 
 impl ConnectionStatus {
@@ -65,10 +87,10 @@ impl ConnectionStatus {
         }
         let links = [&self.device, &self.anonymous];
         let trouble = links.into_iter().filter(|link| !link.ready).find_map(|link| link.trouble.as_ref());
-        Some(match (trouble, &self.notice) {
-            (_, Some(notice)) if self.stopped => notice.clone(),
+        Some(match (trouble, &self.note) {
+            (_, Some(note)) if self.stopped => note.to_string(),
             (Some(trouble), _) => trouble.to_string(),
-            (None, Some(notice)) => notice.clone(),
+            (None, Some(note)) => note.to_string(),
             (None, None) => "the connection is being opened".into(),
         })
     }
@@ -95,18 +117,18 @@ impl ConnectionStatus {
             status.trouble = None;
         }
         if self.is_ready() {
-            self.notice = None;
+            self.note = None;
         }
     }
 
-    pub(crate) fn note(&mut self, what: String) {
-        self.notice = Some(what);
+    pub(crate) fn note(&mut self, note: Note) {
+        self.note = Some(note);
     }
 
-    pub(crate) fn failed(&mut self, what: String, stopped: bool) {
+    pub(crate) fn failed(&mut self, note: Note, stopped: bool) {
         self.device.ready = false;
         self.anonymous.ready = false;
-        self.notice = Some(what);
+        self.note = Some(note);
         self.stopped = stopped;
     }
 }

@@ -6,8 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, params};
 use stonechat_core::vault::{Change, Order, Row, TABLES, Table, VaultError, VaultRead};
+use stonechat_core::{VAULT_VERSION, upgrade};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::home::prepare_file;
@@ -34,6 +35,17 @@ pub enum VaultProblem {
         path: PathBuf,
         /// Its version.
         found: i64,
+    },
+    /// An earlier version wrote it, and it could not be brought to the format of this one. It is as it was.
+    #[error(
+        "the vault {} was written by an older Stonechat and could not be brought up to date ({detail}); it was left as it was. \
+         Open it with the version that wrote it, or put it back from a backup", path.display()
+    )]
+    Upgrade {
+        /// The file.
+        path: PathBuf,
+        /// What was in the way.
+        detail: String,
     },
     /// No room.
     #[error("the disk that holds {} is full; free some space and try again. Nothing that was saved is lost", path.display())]
@@ -80,24 +92,41 @@ impl SqliteVault {
             std::io::ErrorKind::StorageFull => VaultProblem::Full { path: path.to_owned() },
             _ => VaultProblem::NotWritable { path: path.to_owned(), detail: error.to_string() },
         })?;
-        let mut db = Connection::open(path).map_err(fail)?;
+        let db = Connection::open(path).map_err(fail)?;
         unlock(&db, key).map_err(fail)?;
         // Before anything is read: SQLite then keeps the index of the -wal in memory. A full disk can still be read, and a browser's
         // files have no memory to share.
         db.execute_batch("PRAGMA locking_mode = EXCLUSIVE").map_err(fail)?;
-        let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail)?;
+        let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail)?;
         db.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
              PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;",
         )
         .map_err(fail)?;
-        match version {
-            0 => create(&mut db).map_err(fail)?,
-            SCHEMA_VERSION => {}
-            found => return Err(VaultProblem::Newer { path: path.to_owned(), found }),
-        }
+        let version = u32::try_from(found).ok().filter(|version| *version <= VAULT_VERSION);
+        let Some(version) = version else { return Err(VaultProblem::Newer { path: path.to_owned(), found }) };
         db.set_prepared_statement_cache_capacity(TABLES.len() * 9);
-        Ok(Self { db, path: path.to_owned(), sql: TABLES.into_iter().map(TableSql::new).collect() })
+        let vault = Self { db, path: path.to_owned(), sql: TABLES.into_iter().map(TableSql::new).collect() };
+        if version < VAULT_VERSION {
+            vault.bring_up_to_date(version, upgrade)?;
+        }
+        Ok(vault)
+    }
+
+    /// Makes what is missing and takes the steps from an older version to this one, all in one transaction: whatever fails, and whenever
+    /// the process is killed, the vault is of this version with everything in it, or as it was. An empty file is of version 0.
+    fn bring_up_to_date(&self, version: u32, step: Step) -> Result<(), VaultProblem> {
+        let fail = |error: rusqlite::Error| problem(&self.path, &error);
+        let upgrade = |error: VaultError| VaultProblem::Upgrade { path: self.path.clone(), detail: error.detail };
+        // Taken back when it is dropped before its end.
+        let txn = self.db.unchecked_transaction().map_err(fail)?;
+        create(&txn).map_err(fail)?;
+        for from in version.max(1)..VAULT_VERSION {
+            let changes = step(from, self).map_err(upgrade)?;
+            self.apply(&changes).map_err(fail)?;
+        }
+        txn.pragma_update(None, "user_version", VAULT_VERSION).map_err(fail)?;
+        txn.commit().map_err(fail)
     }
 
     /// Stores the changes of one step: all of them, durably, or none.
@@ -151,17 +180,9 @@ impl SqliteVault {
     }
 
     fn write(&mut self, changes: &[Change], note: Option<(&str, &[u8])>) -> Result<(), VaultProblem> {
-        let Self { db, path, sql } = self;
-        let fail = |error: rusqlite::Error| problem(path, &error);
-        let txn = db.transaction().map_err(fail)?;
-        for Change { table, key, value } in changes {
-            let sql = &sql[*table as usize];
-            match value {
-                Some(value) => txn.prepare_cached(&sql.put).and_then(|mut put| put.execute(params![key, value])),
-                None => txn.prepare_cached(&sql.delete).and_then(|mut delete| delete.execute([key])),
-            }
-            .map_err(fail)?;
-        }
+        let fail = |error: rusqlite::Error| problem(&self.path, &error);
+        let txn = self.db.unchecked_transaction().map_err(fail)?;
+        self.apply(changes).map_err(fail)?;
         match note {
             Some((name, [])) => txn.execute("DELETE FROM note WHERE k = ?1", [name]).map_err(fail)?,
             Some((name, note)) => {
@@ -170,6 +191,18 @@ impl SqliteVault {
             None => 0,
         };
         txn.commit().map_err(fail)
+    }
+
+    /// Inside of a transaction.
+    fn apply(&self, changes: &[Change]) -> rusqlite::Result<()> {
+        for Change { table, key, value } in changes {
+            let sql = self.sql(*table);
+            match value {
+                Some(value) => self.db.prepare_cached(&sql.put)?.execute(params![key, value])?,
+                None => self.db.prepare_cached(&sql.delete)?.execute([key])?,
+            };
+        }
+        Ok(())
     }
 
     fn sql(&self, table: Table) -> &TableSql {
@@ -250,17 +283,15 @@ fn unlock(db: &Connection, key: &VaultKey) -> rusqlite::Result<()> {
     db.execute_batch(&pragma)
 }
 
-fn create(db: &mut Connection) -> rusqlite::Result<()> {
-    let txn = db.transaction()?;
+/// Makes the tables that are not there: all of them in a new vault, the new ones in an old one.
+fn create(txn: &Transaction<'_>) -> rusqlite::Result<()> {
     for table in TABLES {
         let name = table_name(table);
         txn.execute_batch(&format!(
-            "CREATE TABLE {name} (k BLOB PRIMARY KEY NOT NULL, v BLOB NOT NULL) WITHOUT ROWID"
+            "CREATE TABLE IF NOT EXISTS {name} (k BLOB PRIMARY KEY NOT NULL, v BLOB NOT NULL) WITHOUT ROWID"
         ))?;
     }
-    txn.execute_batch("CREATE TABLE note (k TEXT PRIMARY KEY NOT NULL, v BLOB NOT NULL) WITHOUT ROWID")?;
-    txn.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    txn.commit()
+    txn.execute_batch("CREATE TABLE IF NOT EXISTS note (k TEXT PRIMARY KEY NOT NULL, v BLOB NOT NULL) WITHOUT ROWID")
 }
 
 /// Names follow the discriminant, which never changes meaning; the words are for whoever looks inside.
@@ -298,8 +329,8 @@ fn unreadable(error: rusqlite::Error) -> VaultError {
     VaultError { detail: error.to_string() }
 }
 
-/// Version 1: the tables of [`TABLES`] and `note`.
-const SCHEMA_VERSION: i64 = 1;
+/// What brings a vault of a version to the next: [`upgrade`], or a test's.
+type Step = fn(u32, &dyn VaultRead) -> Result<Vec<Change>, VaultError>;
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+#[expect(dead_code, reason = "shared with the other tests, which use the rest")]
 mod support;
 
 use std::time::{Duration, Instant};
@@ -39,7 +40,7 @@ async fn two_people_talk_and_see_each_other_verified() {
     })
     .await;
     let [conversation] = &alice.client.conversations().await.unwrap()[..] else { panic!("one conversation") };
-    assert_eq!((conversation.title.as_str(), &conversation.lock), ("@bob", &Lock::Closed));
+    assert_eq!((&*conversation.title, &conversation.lock), ("@bob", &Lock::Closed));
     alice.client.sync(PATIENCE).await.unwrap();
     alice.client.mark_read(conversation.id).await.unwrap();
     assert_eq!(alice.client.conversation(conversation.id).await.unwrap().unwrap().unread, 0);

@@ -8,7 +8,8 @@ mod support;
 use std::time::Duration;
 
 use stonechat_client::{
-    Body, Client, ClientError, CommandError, ConversationId, Draft, KeyChoice, Message, Page, Place, Target,
+    Body, Client, ClientError, CommandError, ConversationId, Draft, Invalid, KeyChoice, Message, MessageKey, Page,
+    Place, Target,
 };
 use support::{Person, Server, eventually, handle, person, texts, to};
 
@@ -48,7 +49,7 @@ async fn pages_join_without_gap_or_overlap_in_both_directions() {
     let bob = &bob.client;
     assert_eq!(page(bob, id, Place::Latest, 10).await, ((15..25).collect(), 15, 0));
     let all = bob.page(id, Place::Latest, 200).await.unwrap().messages;
-    let name = |number: usize| (all[number].sender, all[number].id);
+    let name = |number: usize| all[number].key();
     assert_eq!(page(bob, id, Place::Before(name(15)), 10).await, ((5..15).collect(), 5, 10));
     assert_eq!(page(bob, id, Place::Before(name(5)), 10).await, ((0..5).collect(), 0, 20));
     assert_eq!(page(bob, id, Place::Before(name(0)), 10).await, (vec![], 0, 0));
@@ -57,7 +58,7 @@ async fn pages_join_without_gap_or_overlap_in_both_directions() {
     assert_eq!(page(bob, id, Place::Around(name(12)), 6).await, ((9..15).collect(), 9, 10));
     assert_eq!(page(bob, id, Place::Around(name(0)), 6).await, ((0..3).collect(), 0, 22));
     // A message that is not there, a conversation that is not there, a limit that is none.
-    let nobody = (all[0].sender, stonechat_client::MessageId([0; 16]));
+    let nobody = MessageKey { id: stonechat_client::MessageId([0; 16]), ..all[0].key() };
     assert_eq!(page(bob, id, Place::Before(nobody), 3).await, ((22..25).collect(), 22, 0));
     assert_eq!(page(bob, ConversationId([0; 32]), Place::Latest, 3).await, (vec![], 0, 0));
     assert_eq!(page(bob, id, Place::Latest, 0).await.0, [24]);
@@ -95,7 +96,7 @@ async fn drafts_and_notes_are_there_when_the_home_is_opened_again() {
     assert_eq!(alice.client.note("settings").await.unwrap().as_deref(), Some(b"dark".as_slice()));
     assert_eq!(alice.client.note("colour").await.unwrap(), None);
     let long = alice.client.save_draft(id, "x".repeat(stonechat_client::TEXT_BYTES_MAX + 1)).await;
-    assert!(matches!(long, Err(ClientError::Command(CommandError::Invalid(_)))), "{long:?}");
+    assert!(matches!(long, Err(ClientError::Command(CommandError::Invalid(Invalid::DraftTooLong { .. })))), "{long:?}");
 }
 
 #[tokio::test]

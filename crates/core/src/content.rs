@@ -5,46 +5,22 @@
 //! never looks at who sent a message, and never prints what one says: `Debug` shows sizes.
 
 use std::fmt;
-use std::str::FromStr;
 
 use minicbor::decode::Error as DecodeFailure;
 use minicbor::encode::{Error as EncodeFailure, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
-use stonechat_wire::{DecodeError, Handle, LogHead, Seq, Timestamp, TreeHash, codec};
+use stonechat_wire::{LogHead, Seq, Timestamp, TreeHash, codec};
 
+use crate::api;
 use crate::crypto::Secret;
 use crate::limits::TEXT_BYTES_MAX;
+
+pub use crate::api::{MessageId, Notice};
 
 /// The version that this app writes.
 pub const CONTENT_VERSION: u8 = 1;
 /// Encoded content, whatever its kind.
 pub const CONTENT_BYTES_MAX: usize = TEXT_BYTES_MAX + 1_024;
-
-/// Names a message. 16 random bytes, made by the sender: sending twice shows once.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
-#[cbor(transparent)]
-pub struct MessageId(#[cbor(n(0), with = "codec::fixed")] pub [u8; 16]);
-
-impl fmt::Display for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MessageId({}…)", hex::encode(&self.0[..4]))
-    }
-}
-
-impl FromStr for MessageId {
-    type Err = DecodeError;
-    fn from_str(text: &str) -> Result<Self, DecodeError> {
-        let mut bytes = [0; 16];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| DecodeError::Malformed)?;
-        Ok(Self(bytes))
-    }
-}
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -140,41 +116,6 @@ impl fmt::Debug for Body {
     }
 }
 
-/// What this device noticed about somebody in a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Notice {
-    /// Their account log has a device more. Usual.
-    #[n(0)]
-    DeviceAdded(#[n(0)] Handle),
-    /// They revoked a device. Usual.
-    #[n(1)]
-    DeviceRevoked(#[n(0)] Handle),
-    /// Their handle belongs to another account now: they lost everything, or somebody else has it.
-    #[n(2)]
-    StartedOver(#[n(0)] Handle),
-}
-
-impl Notice {
-    /// Whether it must not be overlooked.
-    pub fn is_loud(&self) -> bool {
-        matches!(self, Self::StartedOver(_))
-    }
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::DeviceAdded(who) => write!(f, "{who} added a device."),
-            Self::DeviceRevoked(who) => write!(f, "{who} removed a device."),
-            Self::StartedOver(who) => write!(
-                f,
-                "{who} has started over with another account. Whoever holds the handle now is not the account that you \
-                 know. Ask them by another way before you accept them, and compare safety numbers."
-            ),
-        }
-    }
-}
-
 /// Why bytes are not a message. An authenticated member made them, so it is their app that is broken or newer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ContentError {
@@ -229,6 +170,17 @@ impl Body {
     /// Whether a person sees it. The others are between apps: no row, no preview, not counted.
     pub(crate) fn is_for_people(&self) -> bool {
         !matches!(self, Self::ContactCard { .. } | Self::Receipt { .. })
+    }
+
+    /// What a person sees of it. What is between apps has no row; where it has one all the same, a newer app made it.
+    pub(crate) fn shown(self) -> api::Body {
+        match self {
+            Self::Text(text) => api::Body::Text(text.into()),
+            Self::Notice(notice) => api::Body::Notice(notice),
+            Self::ContactCard { .. } => api::Body::Newer { kind: KIND_CONTACT_CARD },
+            Self::Receipt { .. } => api::Body::Newer { kind: KIND_RECEIPT },
+            Self::Unknown { kind, .. } => api::Body::Newer { kind },
+        }
     }
 
     /// The bytes for a record of the vault.
@@ -305,6 +257,7 @@ const KIND_NOTICE: u32 = u32::MAX;
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use stonechat_wire::Handle;
 
     fn content(body: Body) -> Content {
         Content::new(MessageId([7; 16]), Timestamp(1_700_000_000_000), body)

@@ -32,8 +32,8 @@ pub(crate) enum Stop<R> {
 /// What becomes of something that a person asked for.
 pub(crate) type Answer<T> = Result<T, Stop<CommandError>>;
 
-/// What becomes of something that a peer or the server sent. The reason is for the log of this device only.
-pub(crate) type Judged<T> = Result<T, Stop<String>>;
+/// What becomes of something that a peer or the server sent, with a code for why it is refused.
+pub(crate) type Judged<T, R> = Result<T, Stop<R>>;
 
 impl<R> From<CoreError> for Stop<R> {
     fn from(fault: CoreError) -> Self {
@@ -53,10 +53,9 @@ impl From<CommandError> for Stop<CommandError> {
     }
 }
 
-/// A peer's fault, in words for the log.
-#[expect(clippy::needless_pass_by_value, reason = "it is passed to `or_else`")]
-pub(crate) fn refuse<T>(why: impl ToString) -> Judged<T> {
-    Err(Stop::Refused(why.to_string()))
+/// A peer's fault.
+pub(crate) fn refuse<T, R>(why: R) -> Judged<T, R> {
+    Err(Stop::Refused(why))
 }
 
 /// Parts what was refused, which is handled here, from a fault, which is not.
@@ -75,7 +74,7 @@ mod tests {
     #[test]
     fn a_refusal_is_handled_and_a_fault_is_passed_on() {
         assert_eq!(refusal_of(Ok::<_, Stop<String>>(1)).unwrap(), Ok(1));
-        assert_eq!(refusal_of(refuse::<()>("no")).unwrap(), Err("no".to_owned()));
+        assert_eq!(refusal_of(refuse::<(), _>("no")).unwrap(), Err("no"));
         let damaged = VaultError { detail: "damaged".into() };
         let fault: Result<(), Stop<String>> = Err(damaged.into());
         assert!(matches!(refusal_of(fault), Err(CoreError::Vault(_))));

@@ -66,6 +66,7 @@ pub use crypto::{keys, letter as envelope, outer, tokens};
 pub use error::CoreError;
 pub use log::policy;
 pub use people::sign_up::{SignUp, SignUpError, add_device_entry, own_log, pin_policy, sign_up};
+pub use store::upgrade::{VAULT_VERSION, upgrade};
 pub use store::vault::{self, Change, VaultError, VaultRead};
 pub use view::{conversations as query, history, trust};
 
@@ -154,7 +155,7 @@ impl Rooms {
                     self.disconnected(ctx, link);
                 }
                 if ctx.links.opened(link, host, &hello).is_err() {
-                    ctx.refused(None, "the server shows different token keys on two connections, which would let it link them; one was closed");
+                    ctx.refused(None, api::Refusal::TokenKeys);
                     ctx.disconnect(link);
                     return Ok(());
                 }

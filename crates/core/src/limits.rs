@@ -1,11 +1,7 @@
 //! Bounds of the client, in one place. Those of the protocol are in [`stonechat_wire::limits`].
 
-/// A text message, in bytes of UTF-8.
-pub const TEXT_BYTES_MAX: usize = 64 * 1024;
-/// A group's name, in bytes of UTF-8.
-pub const GROUP_NAME_BYTES_MAX: usize = 128;
-/// Accounts in a group.
-pub const GROUP_MEMBERS_MAX: usize = 1_000;
+pub use stonechat_api::{GROUP_MEMBERS_MAX, GROUP_NAME_BYTES_MAX, TEXT_BYTES_MAX};
+
 /// People added by one commit. Their key packages, account logs and proofs (10 to 25 KiB each, more as the directory grows)
 /// must also fit one entry, which is what bounds it.
 pub const ADDS_PER_COMMIT_MAX: usize = 100;

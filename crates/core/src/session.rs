@@ -5,7 +5,7 @@
 use ed25519_dalek::Signer as _;
 use stonechat_wire::{AuthChallenge, ErrorCode, Failure, Reply, Request};
 
-use crate::api::{CommandError, CommandId, Event, Link, Outcome};
+use crate::api::{CommandError, CommandId, Event, Link, Outcome, Refusal};
 use crate::error::CoreError;
 use crate::identity::MeRecord;
 use crate::links::Room;
@@ -115,14 +115,14 @@ impl Session {
             Some(Question::CreateAccount) => {
                 let error = match failure.code {
                     ErrorCode::HandleTaken => CommandError::HandleTaken(ctx.me.record.handle.clone()),
-                    _ => CommandError::Refused(failure.to_string()),
+                    _ => CommandError::refused(failure),
                 };
                 if let Some(command) = self.registering.take() {
                     ctx.finish(command, Err(error));
                 }
             }
             Some(Question::Authenticate) => {
-                ctx.refused(None, format!("logging in failed: {failure}"));
+                ctx.refused(None, Refusal::LogIn(failure.code));
                 ctx.disconnect(Link::Device);
             }
             None => {}

@@ -12,7 +12,7 @@ use stonechat_wire::{
     AccountId, BlobId, ClientFrame, ConversationId, DeviceId, EpochId, Handle, Request, Seq, Timestamp,
 };
 
-use crate::api::{CommandError, CommandId, Effect, Event, Link, Outcome, Step};
+use crate::api::{CommandError, CommandId, Effect, Event, Link, Outcome, Refusal, Step};
 use crate::content::{Body, MessageId, Notice};
 use crate::crypto::letter::Welcome;
 use crate::identity::Identity;
@@ -201,8 +201,8 @@ impl<'a> Ctx<'a> {
         self.event(Event::Finished { command, result });
     }
 
-    pub(crate) fn refused(&mut self, conversation: Option<ConversationId>, what: impl Into<String>) {
-        self.event(Event::Refused { conversation, what: what.into() });
+    pub(crate) fn refused(&mut self, conversation: Option<ConversationId>, what: Refusal) {
+        self.event(Event::Refused { conversation, what });
     }
 
     pub(crate) fn disconnect(&mut self, link: Link) {
@@ -211,10 +211,7 @@ impl<'a> Ctx<'a> {
 
     /// The server said something that makes no sense here. Its connection is closed and opened again.
     pub(crate) fn misbehaved(&mut self, link: Link) {
-        self.refused(
-            None,
-            "the server sent something that does not fit; the connection was closed and will be opened anew",
-        );
+        self.refused(None, Refusal::Misbehaved);
         self.disconnect(link);
     }
 

@@ -6,7 +6,7 @@ use stonechat_wire::limits::{KEY_PACKAGES_MAX, TOKENS_PER_REQUEST_MAX};
 use stonechat_wire::message::Element;
 use stonechat_wire::{Bytes, Failure, List, Reply, Request, Timestamp, Token};
 
-use crate::api::Link;
+use crate::api::{Link, Refusal};
 use crate::crypto::tokens;
 use crate::error::CoreError;
 use crate::limits::{KEY_PACKAGE_POOL, TOKEN_POOL};
@@ -145,7 +145,7 @@ impl Supplies {
 
     /// The server does not keep them. Asked again after the next log-in; it keeps nobody from reading.
     fn keep_without(&mut self, ctx: &mut Ctx<'_>, failure: &Failure) {
-        ctx.refused(None, format!("the server refused to keep this device's supplies: {failure}"));
+        ctx.refused(None, Refusal::Supplies(failure.code));
         self.pool = KEY_PACKAGE_POOL;
         self.inbox_configured = true;
         self.last_resort = true;
@@ -182,8 +182,8 @@ fn tokens_issued(ctx: &mut Ctx<'_>, blinding: tokens::Blinding, evaluated: &[Ele
             ctx.mail.look_again = true;
             true
         }
-        Err(error) => {
-            ctx.refused(None, format!("the server's tokens do not verify and were thrown away: {error}"));
+        Err(_) => {
+            ctx.refused(None, Refusal::Tokens);
             false
         }
     }

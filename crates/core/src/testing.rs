@@ -132,7 +132,7 @@ impl Home {
             leaves.push(LeafRecord { index, account: person.id(), device: person.device });
         }
         let peer = state.direct_accounts().map(|accounts| accounts[usize::from(accounts[0] == me.account)]);
-        let info = Info { peer, state: state.encode(), leaves, intents: Vec::new(), notice: None, opening: false };
+        let info = Info { peer, state: state.encode(), leaves, intents: Vec::new(), opening: false, hold: None };
         self.step(|ctx| {
             ctx.txn.store(&id, &Progress::new(Phase::Live, Seq(1), EpochId([number; 32])));
             ctx.txn.store(&id, &info);

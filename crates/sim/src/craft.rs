@@ -97,7 +97,7 @@ impl Breach {
             Self::NoOwner => "the new state of the group is malformed",
             Self::ChangeKind => "a commit changes what kind of conversation it is",
             Self::WrongCapability => "it names capabilities that are not those of its epoch",
-            Self::Stale => "the message is of epoch",
+            Self::Stale => "it breaks the rules of MLS",
             Self::NeedlessEvidence => "it brings an account log that it does not need",
         }
     }
@@ -238,13 +238,13 @@ fn plan(
             let owner = others.iter().find(|leaf| roles.get(&leaf.identity.account) == Some(&Role::Owner))?;
             Some(CommitPlan { remove: vec![owner.index], update_path: true, ..no_changes() })
         }
-        Breach::Rename if is_group && role < Role::Admin => set(GroupState { name: STOLEN_NAME.to_owned(), ..state }),
+        Breach::Rename if is_group && role < Role::Admin => set(GroupState { name: STOLEN_NAME.into(), ..state }),
         Breach::SeizeOwnership if is_group && role < Role::Owner => {
             set(GroupState { roles: [(me.leaf.account, Role::Owner)].into(), ..state })
         }
         Breach::NoOwner if is_group => set(GroupState { roles: BTreeMap::new(), ..state }),
         Breach::ChangeKind if is_group => set(GroupState::direct(me.leaf.account, others.first()?.identity.account)),
-        Breach::ChangeKind => set(GroupState::group(STOLEN_NAME.to_owned(), me.leaf.account)),
+        Breach::ChangeKind => set(GroupState::group(STOLEN_NAME.into(), me.leaf.account)),
         Breach::WrongCapability | Breach::Stale => Some(CommitPlan { update_path: true, ..no_changes() }),
         Breach::Add
         | Breach::RemoveOwner

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stonechat_core::content::Body;
+use stonechat_core::api::{Body, Text};
 use stonechat_core::{Command, Event, Message, Outcome, Status, Target, query};
 use stonechat_wire::ConversationId;
 
@@ -138,18 +138,21 @@ impl Run {
         match self.world.below(100) {
             0..35 => {
                 let text = self.text(who);
-                self.world.command(who, Command::Send { to: Target::Person(other_handle), text });
+                self.world.command(who, Command::Send { to: Target::Person(other_handle), text: text.into() });
             }
             35..70 => {
                 if let Some(group) = self.some_group(who) {
                     let text = self.text(who);
-                    self.world.command(who, Command::Send { to: Target::Conversation(group), text });
+                    self.world.command(who, Command::Send { to: Target::Conversation(group), text: text.into() });
                 }
             }
             70..76 => {
                 let command = self.world.command(
                     who,
-                    Command::CreateGroup { name: format!("group {}", self.groups.len()), members: vec![other_handle] },
+                    Command::CreateGroup {
+                        name: format!("group {}", self.groups.len()).into(),
+                        members: vec![other_handle],
+                    },
                 );
                 self.world.run_ms(1_000);
                 if let Some(Ok(Outcome::Conversation(id))) = self.world.clients[who].finished.get(&command) {
@@ -174,7 +177,7 @@ impl Run {
             87..90 => {
                 if let Some(group) = self.some_group(who) {
                     let name = format!("renamed {}", self.world.below(1_000));
-                    self.world.command(who, Command::Rename { group, name });
+                    self.world.command(who, Command::Rename { group, name: name.into() });
                 }
             }
             90..93 => {
@@ -233,7 +236,7 @@ impl Run {
                 let (id, title) = (conversation.id, conversation.title);
                 lines.push(format!(
                     "{}: {id:?} {title:?} {members:?} {:?} {:?}",
-                    client.handle, conversation.active, conversation.notice
+                    client.handle, conversation.active, conversation.hold
                 ));
             }
             lines.extend(client.events.iter().filter_map(|event| match event {
@@ -282,7 +285,7 @@ impl Run {
                     if matches!(message.body, Body::Notice(_)) {
                         continue;
                     }
-                    let Body::Text(text) = &message.body else {
+                    let Body::Text(Text(text)) = &message.body else {
                         return wrong(format!("{name} shows something that nobody wrote"));
                     };
                     if !seen.insert(text) {

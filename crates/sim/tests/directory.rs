@@ -283,7 +283,7 @@ fn a_stale_head_reaches_nobody_new() {
     send(&mut world, all[0], "bob", "still here");
     world.run_ms(10_000);
     let last = conversations(&world, all[1]).remove(0).last.unwrap();
-    assert_eq!(last.body, stonechat_core::content::Body::Text("still here".into()));
+    assert_eq!(last.body, stonechat_core::api::Body::Text("still here".into()));
 }
 
 #[test]
@@ -329,7 +329,7 @@ fn a_directory_that_is_down_delays_new_contacts_and_nobody_else() {
     let new = send(&mut world, all[0], "carol", "hello");
     world.run_ms(8_000);
     let last = conversations(&world, all[1]).remove(0).last.unwrap();
-    assert_eq!(last.body, stonechat_core::content::Body::Text("still here".into()));
+    assert_eq!(last.body, stonechat_core::api::Body::Text("still here".into()));
     assert_eq!(locks(&world, all[0]), [Lock::Closed]);
     assert!(!world.clients[all[0]].finished.contains_key(&new), "it waits");
     world.directory_down = false;

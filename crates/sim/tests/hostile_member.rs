@@ -56,12 +56,12 @@ fn shown(world: &World, who: usize, id: &ConversationId) -> (String, Vec<(String
     assert!(conversation.active);
     let mut members: Vec<_> = conversation.members.iter().map(|m| (m.handle.to_string(), m.role)).collect();
     members.sort();
-    (conversation.title, members)
+    (conversation.title.0, members)
 }
 
 fn told(world: &World, who: usize, id: &ConversationId, words: &str) -> bool {
     world.clients[who].events.iter().any(
-        |event| matches!(event, Event::Refused { conversation: Some(of), what } if of == id && what.contains(words)),
+        |event| matches!(event, Event::Refused { conversation: Some(of), what } if of == id && what.to_string().contains(words)),
     )
 }
 
@@ -76,7 +76,7 @@ fn all_told(world: &World) -> String {
         lines.extend(refused);
         let conversations = query::conversations(&client.vault).unwrap_or_default();
         lines.extend(
-            conversations.iter().map(|c| format!("{}: {:?} {} {:?}", client.handle, c.title, c.active, c.notice)),
+            conversations.iter().map(|c| format!("{}: {:?} {} {:?}", client.handle, c.title, c.active, c.hold)),
         );
     }
     lines.join("\n")
@@ -221,7 +221,7 @@ fn an_inbox_key_that_is_none_is_refused_in_words_and_stops_nobody() {
 
     world.command(0, Command::Send { to: Target::Person(handle("mallory")), text: "hello".into() });
     world.run_ms(60_000);
-    assert!(all_told(&world).contains("@mallory cannot be written to: the inbox key"), "{}", all_told(&world));
+    assert!(all_told(&world).contains("@mallory cannot be invited or helped"), "{}", all_told(&world));
     world.command(0, Command::Send { to: Target::Person(handle("carol")), text: "hello".into() });
     world.run_ms(60_000);
     assert_eq!(query::requests(&world.clients[1].vault).unwrap().len(), 1, "Alice goes on");

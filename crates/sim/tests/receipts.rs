@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
-use stonechat_core::content::Body;
+use stonechat_core::api::{Body, Hold};
 use stonechat_core::{Command, Event, Status, Target, query};
 use stonechat_sim::world::World;
 use stonechat_wire::{ConversationId, Handle};
@@ -75,7 +75,7 @@ fn a_message_is_delivered_once_the_other_has_accepted_and_read_it() {
     assert_eq!((of_bob.unread, world.transcript(BOB, &of_bob.id).len()), (1, 1));
     let of_alice = query::conversation(&world.clients[ALICE].vault, &only(&world, ALICE)).unwrap().unwrap();
     assert_eq!(of_alice.unread, 0);
-    assert!(matches!(of_alice.last.unwrap().body, Body::Text(text) if text == "hello"));
+    assert!(matches!(of_alice.last.unwrap().body, Body::Text(text) if &*text == "hello"));
 }
 
 #[test]
@@ -139,13 +139,13 @@ fn a_first_message_to_somebody_who_is_not_ready_yet_waits_until_they_are() {
     world.run_ms(60_000);
     assert_eq!(own(&world, ALICE), [Status::Queued]);
     let waiting = query::conversation(&world.clients[ALICE].vault, &only(&world, ALICE)).unwrap().unwrap();
-    assert!(waiting.notice.unwrap().contains("no device of theirs is ready"));
+    assert!(matches!(waiting.hold, Some(Hold::NotReady { who: Some(_), waits: true })), "{:?}", waiting.hold);
     world.run_ms(400_000);
     assert_eq!(own(&world, ALICE), [Status::Sent]);
     accept(&mut world, BOB, "@alice");
     assert_eq!(own(&world, ALICE), [Status::Delivered]);
     let arrived = query::conversation(&world.clients[ALICE].vault, &only(&world, ALICE)).unwrap().unwrap();
-    assert_eq!(arrived.notice, None);
+    assert_eq!(arrived.hold, None);
 }
 
 #[test]

@@ -10,3 +10,4 @@ pub mod protocol;
 mod tabs;
 pub mod transport;
 pub mod view;
+pub mod words;

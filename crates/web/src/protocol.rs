@@ -1,20 +1,19 @@
 //! The messages between page and worker: requests with their replies, and events.
 //!
-//! Everything a page shows comes from here, ready to be drawn: times are milliseconds since 1970, ids are lower-case hex, texts of
-//! the client are English. Where a page may want words of its own, in another language, there is a code beside them
-//! ([`FaultCode`], [`Connection`]). What people wrote is a [`Text`], which no log and no panic ever shows.
+//! What a person sees and asks is `stonechat-api`'s, and nothing of it is said again here. This adds what only a browser has: tabs, its
+//! storage, settings, signing up and out. Texts travel as codes; the page has the words for them ([`crate::words`]).
 //!
 //! A page sends [`Ask`]s and gets [`Tell`]s: one [`Tell::Reply`] for each ask, and [`Tell::Event`]s unasked. An event that is missed costs
 //! nothing but time: what it is about can be asked for.
 
 use std::fmt;
-use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
-
-mod trust;
-
-pub use trust::{Alarm, AlarmKind, Check, CheckKind, Doubt, EvidenceFile, Notice, NoticeKind, OwnDevice, Safety, Why};
+use stonechat_api::{
+    Alarm, Command, CommandError, ContactRequest, Conversation, Found, Me, Message, Outcome, OwnDevice, Page, Place,
+    Refusal, Safety, Target, Text, Why,
+};
+use stonechat_wire::{ConversationId, Handle};
 
 // --- frames ---
 
@@ -61,12 +60,14 @@ pub enum Request {
     /// Makes an account on the server that served the page: [`Reply::Words`], once the server has it. Cut off in between, the same
     /// again goes on where it stopped.
     SignUp {
-        /// With or without `@`.
-        handle: String,
+        /// Who.
+        handle: Handle,
     },
+    /// What a person can do once they have an account: [`Reply::Outcome`]. Sending also forgets the conversation's draft.
+    Run(Command),
     /// How the connections are: [`Reply::Connection`].
     Connection,
-    /// The recovery words, while they were not confirmed: [`Reply::Words`]; after that [`FaultCode::NotAllowed`].
+    /// The recovery words, while they were not confirmed: [`Reply::Words`]; after that [`Fault::WordsForgotten`].
     RecoveryWords,
     /// The person wrote the recovery words down: they are forgotten here. [`Reply::Done`].
     WordsWrittenDown,
@@ -95,14 +96,6 @@ pub enum Request {
         /// How many messages, at most [`FOUND_MAX`].
         limit: u32,
     },
-    /// Saves a text for sending: [`Reply::Sent`] when it is saved; [`Event::Message`] tells when the server has it. Also forgets the
-    /// conversation's draft.
-    Send {
-        /// To whom.
-        to: Target,
-        /// At most [`TEXT_BYTES_MAX`] bytes.
-        text: Text,
-    },
     /// The conversation that a target names: [`Reply::Opened`]; `None` with a person to whom nothing was written yet.
     Open {
         /// Which.
@@ -110,63 +103,6 @@ pub enum Request {
     },
     /// [`Reply::Requests`], the latest first.
     Requests,
-    /// Accepts somebody's request: [`Reply::Opened`].
-    Accept {
-        /// Whose.
-        from: String,
-    },
-    /// Declines somebody's request; nobody is told. [`Reply::Done`].
-    Decline {
-        /// Whose.
-        from: String,
-    },
-    /// Makes a group: [`Reply::Opened`].
-    CreateGroup {
-        /// At most [`GROUP_NAME_BYTES_MAX`] bytes.
-        name: Text,
-        /// Handles.
-        members: Vec<String>,
-    },
-    /// Owner and admins. [`Reply::Done`].
-    AddMembers {
-        /// Which.
-        group: ConversationId,
-        /// Handles.
-        members: Vec<String>,
-    },
-    /// The owner removes anybody, admins remove members. [`Reply::Done`].
-    RemoveMember {
-        /// Which.
-        group: ConversationId,
-        /// Their handle.
-        member: String,
-    },
-    /// [`Reply::Done`].
-    Leave {
-        /// Which.
-        group: ConversationId,
-    },
-    /// Owner and admins. [`Reply::Done`].
-    Rename {
-        /// Which.
-        group: ConversationId,
-        /// At most [`GROUP_NAME_BYTES_MAX`] bytes.
-        name: Text,
-    },
-    /// Owner only; giving ownership away makes the giver an admin. [`Reply::Done`].
-    SetRole {
-        /// Which.
-        group: ConversationId,
-        /// Their handle.
-        member: String,
-        /// To what.
-        role: Role,
-    },
-    /// Sets the unread count to zero. [`Reply::Done`].
-    MarkRead {
-        /// Which.
-        conversation: ConversationId,
-    },
     /// Keeps what was typed and not sent; empty forgets it. [`Reply::Done`].
     SaveDraft {
         /// Where.
@@ -181,31 +117,13 @@ pub enum Request {
     },
     /// The safety number with somebody: [`Reply::Safety`]. Needs the network where nobody here knows them.
     Safety {
-        /// Their handle.
-        with: String,
-    },
-    /// Compares what somebody reads out or shows with the safety number, and remembers that it matched. [`Reply::Done`], or
-    /// [`FaultCode::Mismatch`].
-    Verify {
-        /// Their handle.
-        with: String,
-        /// 60 digits, with or without spaces, or the text of their QR code.
-        shown: String,
+        /// Who.
+        with: Handle,
     },
     /// The devices of this account: [`Reply::Devices`].
     Devices,
-    /// Takes a device out of this account for good. [`Reply::Done`].
-    RevokeDevice {
-        /// Which; never this one.
-        device: DeviceId,
-    },
     /// [`Reply::Alarms`]: what is not dismissed first, then the latest.
     Alarms,
-    /// The person has settled what an alarm is about. [`Reply::Done`], and [`Event::Alarms`] to all tabs.
-    DismissAlarm {
-        /// Which.
-        alarm: AlarmId,
-    },
     /// [`Reply::Settings`].
     Settings,
     /// [`Reply::Done`]; other tabs hear of it by [`Event::Settings`].
@@ -241,60 +159,25 @@ impl Request {
             | Self::Settings
             | Self::Storage => true,
             Self::SignUp { .. }
+            | Self::Run(_)
             | Self::WordsWrittenDown
-            | Self::Send { .. }
-            | Self::Accept { .. }
-            | Self::Decline { .. }
-            | Self::CreateGroup { .. }
-            | Self::AddMembers { .. }
-            | Self::RemoveMember { .. }
-            | Self::Leave { .. }
-            | Self::Rename { .. }
-            | Self::SetRole { .. }
-            | Self::MarkRead { .. }
             | Self::SaveDraft { .. }
-            | Self::Verify { .. }
-            | Self::RevokeDevice { .. }
-            | Self::DismissAlarm { .. }
             | Self::SaveSettings { .. }
             | Self::SignOut => false,
         }
     }
 }
 
-/// Which part of a conversation's messages.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Place {
-    /// The last ones.
-    Latest,
-    /// Those just before this one.
-    Before(MessageKey),
-    /// Those just after this one.
-    After(MessageKey),
-    /// This one in their middle.
-    Around(MessageKey),
-}
-
-/// Whom or what is meant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Target {
-    /// A person's handle, with or without `@`.
-    Person(String),
-    /// A conversation.
-    Conversation(ConversationId),
-}
-
 // --- what the worker answers ---
 
 /// What a page gets for an [`Ask`].
-#[cfg_attr(
-    not(target_arch = "wasm32"),
-    expect(clippy::large_enum_variant, reason = "it lives as long as it takes to draw it")
-)]
+#[expect(clippy::large_enum_variant, reason = "it lives as long as it takes to draw it")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// It is done.
     Done,
+    /// What came of a command.
+    Outcome(Outcome),
     /// How things are.
     Start(Start),
     /// How the connections are.
@@ -311,8 +194,6 @@ pub enum Reply {
     Page(Page),
     /// What a search found.
     Found(Found),
-    /// A message was saved.
-    Sent(Sent),
     /// Which conversation.
     Opened(Option<ConversationId>),
     /// Those who want to write.
@@ -357,6 +238,7 @@ macro_rules! from_reply {
 }
 
 from_reply! {
+    Outcome => Outcome,
     Start => Start,
     Connection => Connection,
     Words => RecoveryWords,
@@ -365,7 +247,6 @@ from_reply! {
     Conversation => Option<Conversation>,
     Page => Page,
     Found => Found,
-    Sent => Sent,
     Opened => Option<ConversationId>,
     Requests => Vec<ContactRequest>,
     Why => Why,
@@ -384,7 +265,7 @@ pub enum Start {
     /// Nobody signed up here.
     NoAccount {
         /// A sign-up of this handle was begun and never confirmed by the server: sign up with it once more.
-        unfinished: Option<String>,
+        unfinished: Option<Handle>,
     },
     /// Somebody is.
     Account {
@@ -406,180 +287,6 @@ impl fmt::Debug for RecoveryWords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RecoveryWords(..)")
     }
-}
-
-/// This account.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Me {
-    /// Which; also what its picture is drawn from.
-    pub account: AccountId,
-    /// With `@`.
-    pub handle: String,
-    /// This device.
-    pub device: String,
-    /// The server's address.
-    pub server: String,
-}
-
-/// One conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Conversation {
-    /// Which.
-    pub id: ConversationId,
-    /// The other person's handle with `@`, or the group's name.
-    pub title: Text,
-    /// Whether it is a group.
-    pub is_group: bool,
-    /// In direct messages: the other person, once known.
-    pub peer: Option<AccountId>,
-    /// Who is in it, this account included.
-    pub members: Vec<Member>,
-    /// This account's role in it.
-    pub role: Role,
-    /// Messages that were not read.
-    pub unread: u64,
-    /// The last message, for a preview.
-    pub last: Option<Message>,
-    /// Derived from verified state, never from a flag.
-    pub lock: Lock,
-    /// What holds it up, in words; `None` when all is well.
-    pub notice: Option<String>,
-    /// Whether this account is still in it.
-    pub active: bool,
-    /// What was typed and not sent.
-    pub draft: Option<Text>,
-    /// Whether safety numbers were compared with everybody else in it.
-    pub compared: bool,
-}
-
-/// Whether what a person sees about a conversation is verified.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Lock {
-    /// Everybody's devices are checked.
-    Closed,
-    /// Something does not add up: the first check that fails.
-    Open(Box<Check>),
-}
-
-/// Somebody in a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Member {
-    /// Who.
-    pub account: AccountId,
-    /// With `@`.
-    pub handle: String,
-    /// Their role; everybody is [`Role::Member`] in direct messages.
-    pub role: Role,
-    /// How many of their devices.
-    pub devices: u32,
-    /// Whether that is this account.
-    pub is_me: bool,
-    /// Whether safety numbers were compared with them.
-    pub compared: bool,
-}
-
-/// What somebody may do in a group. Each may also do what stands before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Role {
-    /// Writes.
-    Member,
-    /// Also adds, removes members and renames.
-    Admin,
-    /// Also removes admins and gives roles. One a group.
-    Owner,
-}
-
-/// Part of a conversation's messages.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Page {
-    /// Oldest first.
-    pub messages: Vec<Message>,
-    /// How many there are before the first of these.
-    pub older: u64,
-    /// How many there are after the last of these.
-    pub newer: u64,
-}
-
-/// One message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// Which.
-    pub key: MessageKey,
-    /// Where.
-    pub conversation: ConversationId,
-    /// Who wrote it, with `@`.
-    pub sender_handle: String,
-    /// Whether this account did.
-    pub is_mine: bool,
-    /// The sender's clock.
-    pub sent_at_ms: u64,
-    /// What it says.
-    pub body: Body,
-    /// What it is at.
-    pub status: Status,
-}
-
-/// What a message says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Body {
-    /// Plain text, never markup.
-    Text(Text),
-    /// Nobody's words: what this device noticed.
-    Notice(Notice),
-    /// Something that a newer app made.
-    Newer,
-}
-
-/// What a message is at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Status {
-    /// Saved here, on its way.
-    Queued,
-    /// The server has it.
-    Sent,
-    /// Somebody else's.
-    Received,
-    /// It will not be sent.
-    Failed,
-    /// The other person's app has it. In direct messages only.
-    Delivered,
-}
-
-/// What a search found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Found {
-    /// Conversations whose name or members' handles match, the latest first.
-    pub conversations: Vec<ConversationId>,
-    /// Messages whose text matches, the latest first.
-    pub messages: Vec<Message>,
-    /// Whether there are more messages that match.
-    pub more: bool,
-}
-
-/// A message that was saved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sent {
-    /// Where.
-    pub conversation: ConversationId,
-    /// Which.
-    pub key: MessageKey,
-}
-
-/// Somebody who wants to write to this account. Nothing of theirs was fetched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ContactRequest {
-    /// Who.
-    pub account: AccountId,
-    /// With `@`.
-    pub handle: String,
-    /// What they want this account in.
-    pub conversation: ConversationId,
-    /// Whether that is a group.
-    pub is_group: bool,
-    /// When it arrived.
-    pub at_ms: u64,
-    /// Another account is known under this handle: they started over, or somebody else has it now.
-    pub started_over: bool,
 }
 
 /// What a person chose.
@@ -643,8 +350,8 @@ pub enum Event {
     Refused {
         /// Where, if it was in a conversation.
         conversation: Option<ConversationId>,
-        /// What was refused and what that means.
-        text: String,
+        /// What was refused.
+        what: Refusal,
     },
     /// The settings were changed, in this or another tab.
     Settings(Settings),
@@ -672,201 +379,86 @@ pub enum Connection {
     Opening,
     /// No connection. What is written is saved and sent later.
     Offline {
-        /// Why, in words.
-        text: String,
-        /// No waiting helps: a person must change something (another version, not a Stonechat server).
-        is_lasting: bool,
+        /// Why no waiting helps, where it does not: a person must change something.
+        lasting: Option<Lasting>,
     },
-    /// The client has stopped: the page must be loaded anew.
+    /// The client has stopped: the page must be reloaded.
     Stopped {
-        /// Why, in words.
-        text: String,
+        /// Why, where it is known.
+        why: Option<Fault>,
     },
+}
+
+/// Why waiting for a connection does not help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lasting {
+    /// What answers is not a Stonechat server.
+    NotStonechat,
+    /// The server speaks another version of the protocol.
+    Version,
+    /// There is no secure connection to it.
+    Insecure,
 }
 
 // --- faults ---
 
-/// Why something could not be done.
+/// Why something could not be done. What stands in `detail` is for whoever looks for the cause: what a system said, in its own words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fault {
-    /// For a page's own words.
-    pub code: FaultCode,
-    /// What happened, what it means, what to do; English.
-    pub text: String,
-    /// Whom it is about: a handle with `@`.
-    pub who: Option<String>,
-}
-
-impl Fault {
-    /// A fault that is about nobody.
-    pub fn new(code: FaultCode, text: impl Into<String>) -> Self {
-        Self { code, text: text.into(), who: None }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl std::error::Error for Fault {}
-
-/// What kind of fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FaultCode {
-    /// It needs the server, and there is no connection. Nothing was done.
-    Offline,
+pub enum Fault {
+    /// The client says no.
+    Command(CommandError),
     /// It takes too long. It may still happen.
     TimedOut,
+    /// The tab that was doing it has been closed. It may have happened.
+    TabClosed,
     /// The server did not confirm the account; sign up with the same handle once more.
     Unconfirmed,
-    /// That is not a handle; `text` says why.
-    BadHandle,
-    /// Somebody else has the handle.
-    HandleTaken,
-    /// No account under that handle.
-    UnknownHandle,
-    /// None of their devices is ready.
-    NotReady,
-    /// The server's answer about them does not verify. Nothing was sent.
-    Untrusted,
-    /// One writes to others.
-    Yourself,
-    /// No such conversation.
-    UnknownConversation,
-    /// No such request.
-    UnknownRequest,
-    /// Not in this role, or not at this time.
-    NotAllowed,
-    /// Empty, too long or too many.
-    Invalid,
-    /// The server refused.
-    Refused,
-    /// The directory has no proof yet of who that is. Nothing was sent.
-    Directory,
-    /// The handle belongs to another account than the one that is known. Nothing was sent.
-    StartedOver,
-    /// What was compared is not the safety number.
-    Mismatch,
-    /// This account has no such device.
-    UnknownDevice,
-    /// A device does not revoke itself.
-    ThisDevice,
-    /// No such alarm.
-    UnknownAlarm,
-    /// Nobody is signed up here.
-    NoAccount,
     /// Somebody is signed up here.
-    AlreadySignedUp,
+    AlreadySignedUp {
+        /// Who.
+        handle: Handle,
+    },
+    /// The recovery words were confirmed, and are not kept here any more.
+    WordsForgotten,
     /// This browser gives no private storage: a private window, a frame, or one that is too old.
     NoStorage,
     /// The browser's storage for this site is full.
     StorageFull,
     /// What is stored cannot be read, or its key is gone.
-    StorageBroken,
+    StorageBroken {
+        /// What the browser said.
+        detail: String,
+    },
     /// A newer version of this app wrote what is stored.
     StorageNewer,
-    /// This browser lacks something that is needed; `text` says what.
-    Unsupported,
-    /// The client has stopped; load the page anew.
-    Stopped,
-    /// Too much at once.
+    /// This browser, or the way in which the page was opened, lacks something that is needed.
+    Unsupported {
+        /// What.
+        detail: String,
+    },
+    /// Another tab has the client and does not answer: it may be of an older version.
+    OtherTab,
+    /// Something else is not finished, or too much waits.
     Busy,
+    /// The client has stopped; reload the page.
+    Stopped,
     /// A fault of this software.
-    Bug,
+    Bug {
+        /// Where.
+        detail: String,
+    },
 }
 
-// --- small types ---
-
-/// What people wrote. Shown on screens, never in logs: `Debug` tells its size.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Text(pub String);
-
-impl Deref for Text {
-    type Target = str;
-    fn deref(&self) -> &str {
-        &self.0
+impl From<CommandError> for Fault {
+    fn from(error: CommandError) -> Self {
+        Self::Command(error)
     }
-}
-
-impl From<String> for Text {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl From<&str> for Text {
-    fn from(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
-impl fmt::Debug for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Text({} B)", self.0.len())
-    }
-}
-
-macro_rules! ids {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(transparent)]
-        pub struct $name(pub String);
-
-        impl From<String> for $name {
-            fn from(hex: String) -> Self {
-                Self(hex)
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let short: String = self.0.chars().take(8).collect();
-                write!(f, concat!(stringify!($name), "({}…)"), short)
-            }
-        }
-    )+};
-}
-
-ids! {
-    /// A person's account. 64 hex digits.
-    AccountId,
-    /// A conversation. 64 hex digits.
-    ConversationId,
-    /// What a sender called a message. 32 hex digits.
-    MessageId,
-    /// A device. 32 hex digits.
-    DeviceId,
-    /// An alarm. 32 hex digits.
-    AlarmId,
-}
-
-/// Names a message: its sender chose the id.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct MessageKey {
-    /// Who wrote it.
-    pub sender: AccountId,
-    /// What they called it.
-    pub id: MessageId,
 }
 
 /// Messages in one [`Page`].
 pub const PAGE_MESSAGES_MAX: u32 = 200;
 /// Messages that one search gives.
 pub const FOUND_MAX: u32 = 100;
-/// A message's text, in bytes of UTF-8; the client's own bound.
-pub const TEXT_BYTES_MAX: usize = 64 * 1024;
-/// A group's name, in bytes of UTF-8; the client's own bound.
-pub const GROUP_NAME_BYTES_MAX: usize = 128;
 
 #[cfg(test)]
 mod tests;

@@ -16,10 +16,11 @@ use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{BroadcastChannel, MessageEvent};
 
-use crate::protocol::{Ask, Event, Fault, FaultCode, Reply, Request, Start, TabRole, Tell, from_text, to_text};
+use crate::protocol::{Ask, Event, Fault, Reply, Request, Start, TabRole, Tell, from_text, to_text};
 use crate::transport::{Carrier, Exchange};
 
 /// Between tabs.
+#[expect(clippy::large_enum_variant, reason = "it lives as long as it takes to pass it on")]
 #[derive(Serialize, Deserialize)]
 enum Frame {
     /// A follower asks.
@@ -107,9 +108,7 @@ impl Tabs {
     fn stand(self: &Rc<Self>) {
         let locks = web_sys::window().map(|window| get(&window.navigator(), "locks")).unwrap_or_default();
         let Ok(request) = get(&locks, "request").dyn_into::<Function>() else {
-            let text = "This browser, or the way this page was opened, lacks what Stonechat needs (Web Locks). Open it over https, in \
-                        a current browser.";
-            self.broken(Fault::new(FaultCode::Unsupported, text));
+            self.broken(Fault::Unsupported { detail: "Web Locks".into() });
             return;
         };
         let granted = {
@@ -137,10 +136,7 @@ impl Tabs {
         let options = Object::new();
         let _ = Reflect::set(&options, &"ifAvailable".into(), &true.into());
         if request.call3(&locks, &LOCK.into(), &options, &tried).is_err() {
-            self.broken(Fault::new(
-                FaultCode::Unsupported,
-                "This browser gives this page no locks: open it in a window of its own.",
-            ));
+            self.broken(Fault::Unsupported { detail: "Web Locks".into() });
         }
     }
 
@@ -149,10 +145,7 @@ impl Tabs {
             Ok(worker) => worker,
             Err(error) => {
                 let why = get(&error, "message").as_string().unwrap_or_default();
-                self.broken(Fault::new(
-                    FaultCode::Unsupported,
-                    format!("This browser does not start the client: {why}."),
-                ));
+                self.broken(Fault::Unsupported { detail: format!("a worker: {why}") });
                 return;
             }
         };
@@ -246,9 +239,7 @@ impl Tabs {
     }
 
     fn worker_failed(&self) {
-        let text =
-            "The client has stopped: this is a fault in Stonechat, or this browser is too old for it. Reload the page.";
-        let fault = Fault::new(FaultCode::Stopped, text);
+        let fault = Fault::Stopped;
         self.post(&Frame::Tell { tab: None, tell: Tell::Event(Event::Start(Start::Broken(fault.clone()))) });
         self.broken(fault);
     }
@@ -305,9 +296,7 @@ impl Carrier for Tabs {
                 spawn_local(async move {
                     gloo_timers::future::sleep(TAKEN_WITHIN).await;
                     if exchange.is_untaken(id) {
-                        let text = "Another tab of this browser has Stonechat open and does not answer: it may be of an older \
-                                    version. Close it, and this one goes on.";
-                        exchange.take(Tell::Reply { id, result: Err(Fault::new(FaultCode::Busy, text)) });
+                        exchange.take(Tell::Reply { id, result: Err(Fault::OtherTab) });
                     }
                 });
             }

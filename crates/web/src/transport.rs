@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use futures_channel::oneshot;
 
-use crate::protocol::{Ask, Event, Fault, FaultCode, FromReply, Reply, Request, Tell};
+use crate::protocol::{Ask, Event, Fault, FromReply, Reply, Request, Tell};
 
 /// Takes a page's asks to the client. What comes back goes into [`Exchange::take`].
 pub trait Carrier {
@@ -41,12 +41,7 @@ impl Worker {
         let (ask, answer) = self.exchange.ask(request);
         self.carrier.carry(&ask);
         let reply = answer.await.map_err(|_| gone())??;
-        T::from_reply(reply).ok_or_else(|| {
-            Fault::new(
-                FaultCode::Bug,
-                "The client answered something else than was asked: this is a fault in Stonechat.",
-            )
-        })
+        T::from_reply(reply).ok_or_else(|| Fault::Bug { detail: "an answer to something else".into() })
     }
 
     /// Calls `listener` for everything that happens from now on.
@@ -132,9 +127,7 @@ impl Exchange {
             }
         }
         for answer in lost {
-            let text =
-                "The tab that was doing this has been closed. It may have happened: look before you do it again.";
-            let _ = answer.send(Err(Fault::new(FaultCode::TimedOut, text)));
+            let _ = answer.send(Err(Fault::TabClosed));
         }
         again
     }
@@ -148,7 +141,7 @@ impl Exchange {
 }
 
 fn gone() -> Fault {
-    Fault::new(FaultCode::Stopped, "The client is gone: reload the page.")
+    Fault::Stopped
 }
 
 #[cfg(target_arch = "wasm32")]
@@ -191,7 +184,10 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
-    use crate::protocol::{Start, Storage, Target};
+    use stonechat_api::{Command, Outcome, Target};
+    use stonechat_wire::Handle;
+
+    use crate::protocol::{Start, Storage};
 
     /// Keeps what it is given.
     #[derive(Default)]
@@ -213,7 +209,7 @@ mod tests {
     }
 
     fn send() -> Request {
-        Request::Send { to: Target::Person("@bob".into()), text: "hi".into() }
+        Request::Run(Command::Send { to: Target::Person(Handle::parse("@bob").unwrap()), text: "hi".into() })
     }
 
     #[test]
@@ -239,14 +235,14 @@ mod tests {
         let mut asked = pin!(worker.ask::<Storage>(Request::Storage));
         assert!(poll(asked.as_mut()).is_pending());
         exchange.take(Tell::Reply { id: 1, result: Ok(Reply::Done) });
-        assert!(matches!(poll(asked), Poll::Ready(Err(Fault { code: FaultCode::Bug, .. }))));
+        assert!(matches!(poll(asked), Poll::Ready(Err(Fault::Bug { .. }))));
     }
 
     #[test]
     fn a_message_is_not_sent_twice_when_the_tab_that_may_have_sent_it_is_gone() {
         let (worker, exchange, _) = worker();
-        let mut taken = pin!(worker.ask::<crate::protocol::Sent>(send()));
-        let mut untaken = pin!(worker.ask::<crate::protocol::Sent>(send()));
+        let mut taken = pin!(worker.ask::<Outcome>(send()));
+        let mut untaken = pin!(worker.ask::<Outcome>(send()));
         let mut reading = pin!(worker.ask::<Start>(Request::Start));
         assert!(poll(taken.as_mut()).is_pending());
         assert!(poll(untaken.as_mut()).is_pending());
@@ -255,7 +251,7 @@ mod tests {
         exchange.taken(3);
         let again: Vec<_> = exchange.change_over().iter().map(|ask| ask.id).collect();
         assert_eq!(again, [2, 3]);
-        assert!(matches!(poll(taken), Poll::Ready(Err(Fault { code: FaultCode::TimedOut, .. }))));
+        assert!(matches!(poll(taken), Poll::Ready(Err(Fault::TabClosed))));
         assert!(exchange.is_untaken(2) && exchange.is_untaken(3));
         exchange.fail(&gone());
         assert_eq!(poll(untaken), Poll::Ready(Err(gone())));

@@ -5,11 +5,30 @@ use core::fmt;
 use core::str::FromStr;
 
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 use crate::limits::HANDLE_BYTES_MAX;
+
+/// Between programs of one machine, a value travels as the text that people see.
+macro_rules! text_in_serde {
+    ($name:ident) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
 
 macro_rules! byte_id {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
@@ -45,6 +64,8 @@ macro_rules! byte_id {
                 Ok(Self(bytes))
             }
         }
+
+        text_in_serde!($name);
 
         impl<C> Encode<C> for $name {
             fn encode<W: encode::Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
@@ -157,8 +178,9 @@ impl<'b, C> Decode<'b, C> for Capability {
 pub struct Seq(#[n(0)] pub u64);
 
 /// Milliseconds since the Unix epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode, Serialize, Deserialize)]
 #[cbor(transparent)]
+#[serde(transparent)]
 pub struct Timestamp(#[n(0)] pub u64);
 
 impl Timestamp {
@@ -237,6 +259,8 @@ impl FromStr for Handle {
     }
 }
 
+text_in_serde!(Handle);
+
 impl<C> Encode<C> for Handle {
     fn encode<W: encode::Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
         e.str(&self.0)?.ok()
@@ -274,6 +298,19 @@ mod tests {
             ("abcdefghijklmnop", HandleError::TooLong),
         ] {
             assert_eq!(Handle::parse(bad), Err(why), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_people_see_is_what_travels_in_serde() {
+        let account = AccountId([0xa1; 32]);
+        let json = serde_json::to_string(&(account, Handle::parse("bob").unwrap(), Timestamp(7))).unwrap();
+        assert_eq!(json, alloc::format!("[\"{account}\",\"@bob\",7]"));
+        assert_eq!(serde_json::from_str::<(AccountId, Handle, Timestamp)>(&json).unwrap().0, account);
+        for wrong in ["\"\"", "\"a1\"", "\"@Bob\"", "7", "null"] {
+            assert!(
+                serde_json::from_str::<AccountId>(wrong).is_err() && serde_json::from_str::<Handle>(wrong).is_err()
+            );
         }
     }
 

@@ -573,7 +573,7 @@ impl fmt::Display for Failure {
 }
 
 /// Kinds of failure. The texts are for people; the numbers are for programs and never change meaning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, serde::Serialize, serde::Deserialize, thiserror::Error)]
 #[cbor(index_only)]
 pub enum ErrorCode {
     /// The frame is not one of this protocol.

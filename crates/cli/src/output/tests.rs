@@ -1,5 +1,5 @@
 use serde_json::Value;
-use stonechat_client::{Check, CheckKind, Lock, Role, Status, Timestamp};
+use stonechat_client::{Hold, Lock, Problem, Role, Status, Timestamp};
 
 use super::*;
 use crate::tui::testing::{alice, dm, group, member, message, request};
@@ -30,7 +30,7 @@ fn a_conversation_has_these_names() {
     assert_eq!(line["members"], serde_json::json!(["@alice", "@bob"]));
     assert_eq!((&line["last"], &line["notice"], &line["lock_reason"]), (&Value::Null, &Value::Null, &Value::Null));
     assert_eq!(line["lock"], "closed");
-    conversation.lock = Lock::Open(Check { what: CheckKind::OwnDevices, holds: false });
+    conversation.lock = Lock::Open(Problem::StrangeOwnDevice);
     conversation.last = Some(message(1, 1, "bob", "hi"));
     let line = json(&ConversationLine::new(&conversation));
     assert_eq!(
@@ -38,6 +38,10 @@ fn a_conversation_has_these_names() {
         (&"open".into(), &"A device in here passes for yours, and is not in your account log.".into(), &"hi".into())
     );
     assert_eq!(json(&ConversationLine::new(&group(2, "team")))["kind"], "group");
+    conversation.hold = Some(Hold::NotReady { who: None, waits: true });
+    let line = json(&ConversationLine::new(&conversation));
+    assert_eq!(line["hold"], serde_json::json!({ "not_ready": { "who": null, "waits": true } }));
+    assert!(line["notice"].as_str().unwrap().starts_with("Somebody cannot be reached"), "{line}");
 }
 
 #[test]
@@ -54,7 +58,7 @@ fn the_recovery_words_are_numbered_and_explained() {
     let words: Vec<_> = (1..=24).map(|n| format!("word{n}")).collect();
     let phrase = words.join(" ");
     let text = SignedUp::new(&alice(), &phrase).human(&alice(), KeySource::File);
-    for part in [" 1 word1 ", "24 word24\n", "not built yet", "only this once", "vault.key"] {
+    for part in [" 1 word1 ", "24 word24\n", "not built yet", "They are shown only", "vault.key"] {
         assert!(text.contains(part), "{part:?} in\n{text}");
     }
 }
@@ -69,7 +73,7 @@ fn no_text_looks_like_another_message_and_none_drives_the_terminal() {
     failed.sent_at = Timestamp(u64::MAX);
     assert!(MessageLine::human(&failed, &zone).ends_with("x  (not sent)"));
     let mut hostile = group(2, "a\n\x1b[31m\u{202E}b");
-    hostile.notice = Some("n\x07".into());
+    hostile.hold = Some(Hold::Leaving);
     hostile.last = Some(message(2, 1, "bob", &"long\n".repeat(100)));
     let line = ConversationLine::human(&hostile, false);
     assert!(line.starts_with("[lock] a⏎␛[31mb"), "{line}");

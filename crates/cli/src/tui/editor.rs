@@ -1,13 +1,14 @@
 //! A text being written: graphemes, words and lines, a cursor, nothing of keys or screens.
 
+use std::fmt;
 use std::ops::Range;
 
 use unicode_segmentation::UnicodeSegmentation as _;
 
 use crate::text;
 
-/// A text and where the next letter goes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A text and where the next letter goes. `Debug` tells its size, as it does for every text.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Editor {
     text: String,
     /// A byte offset, always between two graphemes.
@@ -33,6 +34,12 @@ pub(crate) enum Move {
     Up,
     /// One line down.
     Down,
+}
+
+impl fmt::Debug for Editor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Editor({} B)", self.text.len())
+    }
 }
 
 impl Editor {

@@ -23,7 +23,7 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use jiff::tz::TimeZone;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
-use stonechat_client::{Client, ClientError, Event, Handle, KeyChoice, Lock, ServerUrl, Target};
+use stonechat_client::{Client, ClientError, Event, Handle, KeyChoice, Lock, ServerUrl, Target, Text, words};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -74,7 +74,7 @@ struct Shell {
     client: Option<Client>,
     news: mpsc::Sender<Arrival>,
     /// Texts on their way, in order.
-    texts: Option<mpsc::Sender<(Target, String)>>,
+    texts: Option<mpsc::Sender<(Target, Text)>>,
     tasks: JoinSet<()>,
     /// What is shown is older than the vault.
     stale: bool,
@@ -98,7 +98,7 @@ impl Shell {
     async fn start(&mut self, client: Client) -> Result<(), Failure> {
         let me = client.me().await?;
         self.app.news(News::Me(me));
-        let (texts, mut queue) = mpsc::channel::<(Target, String)>(TEXTS_MAX);
+        let (texts, mut queue) = mpsc::channel::<(Target, Text)>(TEXTS_MAX);
         self.texts = Some(texts);
         let (sender, news) = (client.clone(), self.news.clone());
         self.tasks.spawn(async move {
@@ -232,7 +232,7 @@ impl Shell {
                     self.news(News::Connection(connection));
                 }
             }
-            Some(Event::Refused { what, .. }) => self.news(News::Said(what)),
+            Some(Event::Refused { what, .. }) => self.news(News::Said(words::sentence(&what.to_string()))),
             Some(Event::Alarm(_)) => self.stale = true,
             None => self.news(News::Connection(Connection::Offline("Stonechat has stopped; start it again".into()))),
         }
@@ -354,7 +354,7 @@ async fn perform(client: &Client, action: Action) -> Result<Option<News>, Client
         }
         Action::Why(conversation) => {
             let why = client.why(&Target::Conversation(conversation)).await?;
-            let title = match why.lock {
+            let title = match why.lock() {
                 Lock::Closed => "Why is this lock closed?",
                 Lock::Open(_) => "Why is this lock open?",
             };
@@ -395,7 +395,7 @@ async fn sign_up(home: PathBuf, handle: Handle, server: String, news: mpsc::Send
 
 fn connection(client: &Client) -> Connection {
     let status = client.status();
-    let tried = status.device.trouble.is_some() || status.anonymous.trouble.is_some() || status.notice.is_some();
+    let tried = status.device.trouble.is_some() || status.anonymous.trouble.is_some() || status.note.is_some();
     match status.why() {
         None => Connection::Online,
         Some(why) if tried => Connection::Offline(why),

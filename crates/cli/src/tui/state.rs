@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use stonechat_client::{
     Alarm, AlarmId, ContactRequest, Conversation, ConversationId, DeviceId, Handle, Me, Message, MessageId, Role,
-    Status, Target,
+    Status, Target, Text,
 };
 
 use super::editor::Editor;
@@ -23,13 +23,13 @@ pub(crate) enum Action {
     /// Its messages were seen.
     MarkRead(ConversationId),
     /// Send a text.
-    Send { to: Target, text: String },
+    Send { to: Target, text: Text },
     /// Accept a request.
     Accept(Handle),
     /// Decline a request.
     Decline(Handle),
     /// Make a group.
-    CreateGroup { name: String, members: Vec<Handle> },
+    CreateGroup { name: Text, members: Vec<Handle> },
     /// Add people to a group.
     AddMembers { group: ConversationId, members: Vec<Handle> },
     /// Remove somebody.
@@ -37,7 +37,7 @@ pub(crate) enum Action {
     /// Make somebody something else.
     SetRole { group: ConversationId, member: Handle, role: Role },
     /// Rename a group.
-    Rename { group: ConversationId, name: String },
+    Rename { group: ConversationId, name: Text },
     /// Leave a group.
     Leave(ConversationId),
     /// Explain a lock.
@@ -72,7 +72,7 @@ pub(crate) enum News {
     /// The first text to somebody is on its way, in this conversation.
     Reached { person: Handle, conversation: ConversationId },
     /// A text could not be sent; it goes back to where it was written.
-    Unsent { to: Target, text: String, why: String },
+    Unsent { to: Target, text: Text, why: String },
     /// Something to tell.
     Said(String),
     /// Everything alarming that was found.

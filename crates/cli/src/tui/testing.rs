@@ -45,19 +45,22 @@ pub(crate) fn message(conversation: u8, id: u8, from: &str, text: &str) -> Messa
 }
 
 pub(crate) fn member(name: &str, role: Role) -> Member {
-    Member { account: account(name), handle: handle(name), role, devices: 1, compared: false }
+    Member { account: account(name), handle: handle(name), role, devices: 1, is_me: name == "alice", compared: false }
 }
 
 pub(crate) fn dm(n: u8, with: &str, unread: u64) -> Conversation {
     Conversation {
         id: conversation_id(n),
-        title: format!("@{with}"),
+        title: format!("@{with}").into(),
         is_group: false,
         members: vec![member("alice", Role::Member), member(with, Role::Member)],
         unread,
         last: None,
         lock: Lock::Closed,
-        notice: None,
+        hold: None,
+        peer: Some(account(with)),
+        role: Role::Member,
+        draft: None,
         active: true,
         compared: false,
     }
@@ -67,6 +70,8 @@ pub(crate) fn group(n: u8, name: &str) -> Conversation {
     Conversation {
         title: name.into(),
         is_group: true,
+        peer: None,
+        role: Role::Owner,
         members: vec![member("alice", Role::Owner), member("bob", Role::Admin), member("carol", Role::Member)],
         ..dm(n, "x", 0)
     }

@@ -243,10 +243,10 @@ impl View<'_> {
         if let Lock::Open(why) = &conversation.lock {
             say(&format!("Not verified: {why}"), self.tinted(Color::Red).add_modifier(Modifier::BOLD));
         }
-        if let Some(notice) = &conversation.notice {
-            say(notice, warn);
+        if let Some(hold) = &conversation.hold {
+            say(&hold.to_string(), warn);
         }
-        if !conversation.active && conversation.notice.is_none() {
+        if !conversation.active && conversation.hold.is_none() {
             say("You are no longer in this group.", warn);
         }
         head
@@ -413,7 +413,7 @@ impl View<'_> {
         let status = match &app.said {
             Some(said) => Line::styled(fit(&format!(" {}", one_line(said)), width).into_owned(), self.strong()),
             None if !app.alarms.is_empty() => {
-                let alarm = format!(" ALARM (F3): {}", one_line(&app.alarms[0].what));
+                let alarm = format!(" ALARM (F3): {}", one_line(&app.alarms[0].finding.to_string()));
                 let style = self.tinted(Color::Red).add_modifier(Modifier::BOLD | Modifier::REVERSED);
                 Line::styled(fit(&alarm, width).into_owned(), style)
             }

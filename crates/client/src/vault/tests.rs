@@ -136,6 +136,93 @@ fn a_vault_of_a_newer_version_is_refused() {
     assert!(matches!(SqliteVault::open(&path, &key), Err(VaultProblem::Newer { found: 99, .. })));
 }
 
+/// A vault of the first version, with a row that a step of [`upgrade`] changes, and without a table that came later.
+fn old_vault(path: &Path, key: &VaultKey) {
+    let mut vault = SqliteVault::open(path, key).unwrap();
+    // An `Info` with nothing but its English notice.
+    let info = [&[1, 0xa1, 4, 0x6a], "Leaving…".as_bytes()].concat();
+    vault.commit(&[put(Table::Conversation, &info_key(), &info), put(Table::Meta, b"k", b"v")]).unwrap();
+    vault.db.execute_batch("DROP TABLE t11_seen; PRAGMA user_version = 1").unwrap();
+    vault.close().unwrap();
+}
+
+fn info_key() -> Vec<u8> {
+    [&[3; 32][..], b"i"].concat()
+}
+
+/// The file's version, the row that the step changes, and whether the later table is there.
+fn state(path: &Path, key: &VaultKey) -> (i64, Vec<u8>, bool) {
+    let db = Connection::open(path).unwrap();
+    unlock(&db, key).unwrap();
+    let version = db.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    let row = db.query_row("SELECT v FROM t3_conversation", [], |row| row.get(0)).unwrap();
+    let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 't11_seen'";
+    (version, row, db.query_row(tables, [], |row| row.get::<_, i64>(0)).unwrap() == 1)
+}
+
+#[test]
+fn an_old_vault_gets_its_steps_and_the_tables_that_are_new() {
+    let (_dir, path, key) = home();
+    old_vault(&path, &key);
+    let mut vault = SqliteVault::open(&path, &key).unwrap();
+    assert_ne!(vault.get(Table::Conversation, &info_key()).unwrap().unwrap()[2], 4, "the sentence became a code");
+    assert_eq!(vault.get(Table::Meta, b"k").unwrap().unwrap(), b"v");
+    vault.commit(&[put(Table::Seen, b"k", b"v")]).unwrap();
+    vault.close().unwrap();
+    assert_eq!(state(&path, &key).0, i64::from(VAULT_VERSION));
+}
+
+#[test]
+fn a_step_that_fails_leaves_the_old_vault_as_it_was() {
+    let (_dir, path, key) = home();
+    old_vault(&path, &key);
+    let before = state(&path, &key);
+    assert!(before.0 == 1 && !before.2);
+    // Damage that the step finds after the table was made.
+    let mut vault = SqliteVault::open(&path, &key).unwrap();
+    vault.commit(&[put(Table::Conversation, &info_key(), &[9])]).unwrap();
+    vault.db.execute_batch("DROP TABLE t11_seen; PRAGMA user_version = 1").unwrap();
+    vault.close().unwrap();
+    let before = state(&path, &key);
+    let problem = SqliteVault::open(&path, &key).map(drop).unwrap_err();
+    assert!(matches!(problem, VaultProblem::Upgrade { .. }), "{problem}");
+    assert_eq!(state(&path, &key), before);
+}
+
+/// Not a test of its own: the process that ends in the middle of a step, as by a kill or a power cut.
+#[test]
+fn child_that_dies_while_it_upgrades() {
+    let Some(path) = std::env::var_os("STONECHAT_TEST_OLD_VAULT") else { return };
+    let path = PathBuf::from(path);
+    let db = Connection::open(&path).unwrap();
+    unlock(&db, &VaultKey::fixed()).unwrap();
+    let vault = SqliteVault { db, path, sql: TABLES.into_iter().map(TableSql::new).collect() };
+    vault.db.execute_batch("PRAGMA cache_size = 1").unwrap();
+    let txn = vault.db.unchecked_transaction().unwrap();
+    create(&txn).unwrap();
+    vault.apply(&upgrade(1, &vault).unwrap()).unwrap();
+    std::process::abort();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_process_that_is_killed_while_it_upgrades_leaves_the_old_vault() {
+    let (_dir, path, _) = home();
+    old_vault(&path, &VaultKey::fixed());
+    let before = state(&path, &VaultKey::fixed());
+    let ended = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "vault::tests::child_that_dies_while_it_upgrades"])
+        .env("STONECHAT_TEST_OLD_VAULT", &path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(!ended.success(), "it died");
+    assert_eq!(state(&path, &VaultKey::fixed()), before);
+    let vault = SqliteVault::open(&path, &VaultKey::fixed()).unwrap();
+    assert_eq!(vault.get(Table::Meta, b"k").unwrap().unwrap(), b"v");
+}
+
 #[test]
 fn a_full_disk_is_told_as_such_and_keeps_what_was_there() {
     let (_dir, path, key) = home();

@@ -39,6 +39,17 @@ impl Server {
         assert_eq!(url, self.url);
         self.process = process;
     }
+
+    /// As [`Server::restart`], with a witness from now on: clients that signed up before pinned another policy.
+    pub(crate) async fn restart_with_a_witness(&mut self) {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("config.toml");
+        let witness = "w2.test+38a91b91+BIE5dw6ofRdfVqNUZsNMfszLjYqRtO43ol32D1uPybOU";
+        std::fs::write(&config, format!("[directory]\nwitnesses = [{witness:?}]\nthreshold = 0\n")).unwrap();
+        let (process, url) = serve_with(self.data.path(), &self.url.authority(), Some(&config)).await;
+        assert_eq!(url, self.url);
+        self.process = process;
+    }
 }
 
 impl Drop for Server {
@@ -49,8 +60,15 @@ impl Drop for Server {
 }
 
 async fn serve(data: &Path, listen: &str) -> (Child, ServerUrl) {
+    serve_with(data, listen, None).await
+}
+
+async fn serve_with(data: &Path, listen: &str, config: Option<&Path>) -> (Child, ServerUrl) {
     let mut command = Command::new(binary());
     command.arg("serve").arg("--data").arg(data).args(["--listen", listen]);
+    if let Some(config) = config {
+        command.arg("--config").arg(config);
+    }
     let (process, line) = started(command, "listening on ").await;
     (process, line.parse().unwrap())
 }
@@ -135,7 +153,7 @@ pub(crate) async fn texts(client: &Client, with: &str) -> Vec<String> {
     let Some(id) = client.find(&target).await.unwrap() else { return Vec::new() };
     let messages = client.messages(id, None, 100).await.unwrap();
     let text = |body: &Body| match body {
-        Body::Text(text) => Some(text.clone()),
+        Body::Text(text) => Some(text.0.clone()),
         _ => None,
     };
     messages.iter().filter_map(|message| text(&message.body)).collect()

@@ -3,7 +3,7 @@
 use stonechat_wire::{AccountId, ConversationId, Handle};
 
 use super::{account_looked_up, accounts_of};
-use crate::api::{CommandError, Event, Outcome, Role};
+use crate::api::{CommandError, Event, Hold, Invalid, NotAllowed, Outcome, Role, Text};
 use crate::error::{Answer, CoreError};
 use crate::limits::GROUP_MEMBERS_MAX;
 use crate::log::Log;
@@ -13,7 +13,7 @@ use crate::people::accounts::{accept, account_of, known};
 use crate::step::Ctx;
 use crate::store::Read as _;
 
-pub(super) fn create(ctx: &mut Ctx<'_>, log: &mut Log, name: String, members: &[Handle]) -> Answer<Outcome> {
+pub(super) fn create(ctx: &mut Ctx<'_>, log: &mut Log, name: Text, members: &[Handle]) -> Answer<Outcome> {
     let members = accounts_of(ctx, members)?;
     for member in &members {
         accept(ctx, member)?;
@@ -26,7 +26,7 @@ pub(super) fn add_members(ctx: &mut Ctx<'_>, group: ConversationId, members: &[H
     change(ctx, group, Role::Admin, |ctx, info| {
         let accounts = accounts_of(ctx, members)?;
         if info.leaves.len() + accounts.len() > GROUP_MEMBERS_MAX {
-            return Err(CommandError::Invalid(format!("a group has at most {GROUP_MEMBERS_MAX} members")).into());
+            return Err(CommandError::Invalid(Invalid::TooManyMembers).into());
         }
         for account in accounts {
             accept(ctx, &account)?;
@@ -36,7 +36,7 @@ pub(super) fn add_members(ctx: &mut Ctx<'_>, group: ConversationId, members: &[H
     })
 }
 
-pub(super) fn rename(ctx: &mut Ctx<'_>, group: ConversationId, name: String) -> Answer<Outcome> {
+pub(super) fn rename(ctx: &mut Ctx<'_>, group: ConversationId, name: Text) -> Answer<Outcome> {
     change(ctx, group, Role::Admin, |_, info| {
         info.intents.push(Intent::Rename(name));
         Ok(())
@@ -52,10 +52,10 @@ pub(super) fn remove_member(ctx: &mut Ctx<'_>, group: ConversationId, member: &H
     change(ctx, group, Role::Admin, |_, info| {
         let state = info.group_state()?;
         let Some(theirs) = info.role_of(&state, &account) else {
-            return Err(CommandError::NotAllowed(format!("{member} is not in {}", state.name)).into());
+            return Err(not_a_member(member, state).into());
         };
         if info.role_of(&state, &me).is_none_or(|mine| mine <= theirs) {
-            return Err(CommandError::NotAllowed(format!("only the owner can remove {member}")).into());
+            return Err(CommandError::NotAllowed(NotAllowed::OwnerRemoves { who: member.clone() }).into());
         }
         info.intents.push(Intent::Remove(account));
         Ok(())
@@ -67,10 +67,8 @@ pub(super) fn set_role(ctx: &mut Ctx<'_>, group: ConversationId, member: &Handle
     change(ctx, group, Role::Owner, |_, info| {
         let state = info.group_state()?;
         match info.role_of(&state, &account) {
-            None => Err(CommandError::NotAllowed(format!("{member} is not in {}", state.name)).into()),
-            Some(Role::Owner) if role != Role::Owner => {
-                Err(CommandError::NotAllowed("give ownership to somebody else instead".into()).into())
-            }
+            None => Err(not_a_member(member, state).into()),
+            Some(Role::Owner) if role != Role::Owner => Err(CommandError::NotAllowed(NotAllowed::GiveOwnership).into()),
             Some(_) => {
                 info.intents.push(Intent::SetRole(account, role));
                 Ok(())
@@ -83,7 +81,7 @@ pub(super) fn leave(ctx: &mut Ctx<'_>, group: ConversationId) -> Answer<Outcome>
     let mut info = group_of(ctx, group)?;
     if !info.intents.contains(&Intent::Leave) {
         info.intents = vec![Intent::Leave];
-        info.notice = Some("Leaving…".into());
+        info.hold = Some(Hold::Leaving);
         ctx.txn.store(&group, &info);
         ctx.event(Event::Conversation(group));
     }
@@ -102,8 +100,9 @@ fn change(
     let me = ctx.me.account();
     let state = info.group_state()?;
     if info.role_of(&state, &me).is_none_or(|role| role < least) {
-        let who = if least == Role::Owner { "only the owner" } else { "only the owner and admins" };
-        return Err(CommandError::NotAllowed(format!("{who} can do this in {}", state.name)).into());
+        let group = state.name;
+        let why = if least == Role::Owner { NotAllowed::OwnerOnly { group } } else { NotAllowed::AdminsOnly { group } };
+        return Err(CommandError::NotAllowed(why).into());
     }
     edit(ctx, &mut info)?;
     ctx.txn.store(&id, &info);
@@ -111,15 +110,19 @@ fn change(
     Ok(Outcome::Done)
 }
 
+fn not_a_member(who: &Handle, state: GroupState) -> CommandError {
+    CommandError::NotAllowed(NotAllowed::NotAMember { who: who.clone(), group: state.name })
+}
+
 fn group_of(ctx: &Ctx<'_>, id: ConversationId) -> Answer<Info> {
     let (Some(progress), Some(info)) = (ctx.txn.load::<Progress>(&id)?, ctx.txn.load::<Info>(&id)?) else {
         return Err(CommandError::UnknownConversation.into());
     };
     if info.peer.is_some() {
-        return Err(CommandError::NotAllowed("these are direct messages, not a group".into()).into());
+        return Err(CommandError::NotAllowed(NotAllowed::NotAGroup).into());
     }
     if progress.phase == Phase::Gone {
-        return Err(CommandError::NotAllowed("you are no longer in this group".into()).into());
+        return Err(CommandError::NotAllowed(NotAllowed::NotInGroup).into());
     }
     Ok(info)
 }

@@ -3,7 +3,7 @@
 use stonechat_wire::{AccountId, ConversationId};
 
 use super::{House, account_looked_up};
-use crate::api::{CommandError, Event, Outcome, Target};
+use crate::api::{CommandError, Event, NotAllowed, Outcome, Target, Text};
 use crate::content::Body;
 use crate::error::{Answer, CoreError};
 use crate::log::join::{accept_requests, requests_of};
@@ -14,7 +14,7 @@ use crate::step::Ctx;
 use crate::store::Read as _;
 use crate::talk;
 
-pub(super) fn send(ctx: &mut Ctx<'_>, house: &mut House<'_>, to: &Target, text: String) -> Answer<Outcome> {
+pub(super) fn send(ctx: &mut Ctx<'_>, house: &mut House<'_>, to: &Target, text: Text) -> Answer<Outcome> {
     let id = match to {
         Target::Conversation(id) => *id,
         Target::Person(handle) => {
@@ -24,9 +24,9 @@ pub(super) fn send(ctx: &mut Ctx<'_>, house: &mut House<'_>, to: &Target, text: 
     };
     let Some(progress) = ctx.txn.load::<Progress>(&id)? else { return Err(CommandError::UnknownConversation.into()) };
     if progress.phase == Phase::Gone {
-        return Err(CommandError::NotAllowed("you are no longer in this conversation".into()).into());
+        return Err(CommandError::NotAllowed(NotAllowed::NotInConversation).into());
     }
-    let message = talk::send::send(ctx, id, Body::Text(text))?;
+    let message = talk::send::send(ctx, id, Body::Text(text.0))?;
     Ok(Outcome::Queued { conversation: id, message })
 }
 
@@ -54,7 +54,7 @@ pub(super) fn refresh(ctx: &mut Ctx<'_>, id: ConversationId) -> Answer<Outcome> 
         return Err(CommandError::UnknownConversation.into());
     };
     if progress.phase == Phase::Gone {
-        return Err(CommandError::NotAllowed("you are no longer in this conversation".into()).into());
+        return Err(CommandError::NotAllowed(NotAllowed::NotInConversation).into());
     }
     info.intents.push(Intent::Refresh);
     ctx.txn.store(&id, &info);

@@ -9,7 +9,7 @@ mod people;
 
 use stonechat_wire::{AccountId, Handle};
 
-use crate::api::{Command, CommandError, CommandId, Outcome, Target};
+use crate::api::{Command, CommandError, CommandId, Invalid, Outcome};
 use crate::blobs::Blobs;
 use crate::error::{Answer, CoreError, refusal_of};
 use crate::limits::{GROUP_MEMBERS_MAX, GROUP_NAME_BYTES_MAX, TEXT_BYTES_MAX};
@@ -100,56 +100,25 @@ fn accounts_of(ctx: &Ctx<'_>, handles: &[Handle]) -> Result<Vec<AccountId>, Core
     Ok(accounts)
 }
 
-impl Command {
-    /// The people whom it names.
-    fn handles(&self) -> &[Handle] {
-        match self {
-            Self::Send { to: Target::Person(handle), .. }
-            | Self::RemoveMember { member: handle, .. }
-            | Self::SetRole { member: handle, .. }
-            | Self::Accept { from: handle }
-            | Self::Verify { handle, .. }
-            | Self::LookUp { handle }
-            | Self::Decline { from: handle } => std::slice::from_ref(handle),
-            Self::CreateGroup { members, .. } | Self::AddMembers { members, .. } => members,
-            Self::Send { to: Target::Conversation(_), .. }
-            | Self::Register
-            | Self::Sync
-            | Self::PostLetters
-            | Self::Leave { .. }
-            | Self::Rename { .. }
-            | Self::MarkRead { .. }
-            | Self::RevokeDevice { .. }
-            | Self::DismissAlarm { .. }
-            | Self::Refresh { .. } => &[],
-        }
-    }
-}
-
 fn check_bounds(command: &Command) -> Result<(), CommandError> {
-    let invalid = |why: String| Err(CommandError::Invalid(why));
+    let invalid = |what| Err(CommandError::Invalid(what));
     match command {
-        Command::Send { text, .. } if text.is_empty() => invalid("the message is empty; write something".into()),
-        Command::Send { text, .. } if text.len() > TEXT_BYTES_MAX => invalid(format!(
-            "the message is too long: {} bytes, and at most {} KiB fit; split it",
-            text.len(),
-            TEXT_BYTES_MAX / 1024
-        )),
+        Command::Send { text, .. } if text.is_empty() => invalid(Invalid::EmptyText),
+        Command::Send { text, .. } if text.len() > TEXT_BYTES_MAX => {
+            invalid(Invalid::TextTooLong { bytes: text.len() as u64 })
+        }
         Command::CreateGroup { name, .. } | Command::Rename { name, .. } if name.trim().is_empty() => {
-            invalid("the group needs a name".into())
+            invalid(Invalid::NoGroupName)
         }
         Command::CreateGroup { name, .. } | Command::Rename { name, .. } if name.len() > GROUP_NAME_BYTES_MAX => {
-            invalid(format!(
-                "the group's name is too long: {} bytes, and at most {GROUP_NAME_BYTES_MAX} fit",
-                name.len()
-            ))
+            invalid(Invalid::GroupNameTooLong { bytes: name.len() as u64 })
         }
         Command::CreateGroup { members, .. } | Command::AddMembers { members, .. }
             if members.len() >= GROUP_MEMBERS_MAX =>
         {
-            invalid(format!("a group has at most {GROUP_MEMBERS_MAX} members"))
+            invalid(Invalid::TooManyMembers)
         }
-        Command::AddMembers { members, .. } if members.is_empty() => invalid("name somebody to add".into()),
+        Command::AddMembers { members, .. } if members.is_empty() => invalid(Invalid::NoMembers),
         _ => Ok(()),
     }
 }
@@ -159,7 +128,7 @@ mod tests {
     use stonechat_wire::{ConversationId, DeviceId};
 
     use super::*;
-    use crate::api::Role;
+    use crate::api::{Role, Target, Text};
     use crate::log::policy::GroupState;
     use crate::log::rows::{Info, Intent, Phase, Progress};
     use crate::store::Read as _;
@@ -201,16 +170,16 @@ mod tests {
         let bob = home.meet("bob", 10);
         let id = home.converse_with(&bob);
         let to = Target::Conversation(id);
-        for text in [String::new(), "x".repeat(TEXT_BYTES_MAX + 1)] {
+        for text in [Text::default(), "x".repeat(TEXT_BYTES_MAX + 1).into()] {
             assert!(matches!(error(&mut home, Command::Send { to: to.clone(), text }), CommandError::Invalid(_)));
         }
-        let sent = command(&mut home, Command::Send { to, text: "x".repeat(TEXT_BYTES_MAX) }).finished(1);
+        let sent = command(&mut home, Command::Send { to, text: "x".repeat(TEXT_BYTES_MAX).into() }).finished(1);
         assert!(matches!(sent, Some(Ok(Outcome::Queued { conversation, .. })) if conversation == id));
-        for name in [" ".to_owned(), "x".repeat(GROUP_NAME_BYTES_MAX + 1)] {
+        for name in [Text::from(" "), "x".repeat(GROUP_NAME_BYTES_MAX + 1).into()] {
             let made = Command::CreateGroup { name, members: vec![handle("bob")] };
             assert!(matches!(error(&mut home, made), CommandError::Invalid(_)));
         }
-        let name = "x".repeat(GROUP_NAME_BYTES_MAX);
+        let name = "x".repeat(GROUP_NAME_BYTES_MAX).into();
         let made = command(&mut home, Command::CreateGroup { name, members: vec![handle("bob")] }).finished(1);
         assert!(matches!(made, Some(Ok(Outcome::Conversation(_)))));
     }

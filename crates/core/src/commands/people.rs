@@ -4,7 +4,7 @@ use stonechat_directory::{SafetyNumber, ScannedCode};
 use stonechat_wire::Handle;
 
 use super::account_looked_up;
-use crate::api::{CommandError, Event, Outcome};
+use crate::api::{CommandError, Event, Invalid, Outcome};
 use crate::error::Answer;
 use crate::log::join::{accept_requests, requests_of};
 use crate::log::rows::RequestRecord;
@@ -53,8 +53,7 @@ pub(super) fn compare(ctx: &mut Ctx<'_>, handle: &Handle, shown: &str) -> Answer
             ScannedCode::Match => true,
             ScannedCode::Mismatch => false,
             ScannedCode::Unreadable => {
-                let what = "that is neither a safety number (60 digits) nor the text of its code; nothing was compared";
-                return Err(CommandError::Invalid(what.into()).into());
+                return Err(CommandError::Invalid(Invalid::SafetyNumber).into());
             }
         }
     };

@@ -15,9 +15,9 @@ use super::intents::drop_pointless;
 use super::join::WelcomePackage;
 use super::judge::Evidence;
 use super::policy::GroupState;
-use super::rows::{Info, Intent, Outgoing, PendingCommit, Phase, Progress, Sealed, outgoing, set_notice};
+use super::rows::{Info, Intent, Outgoing, PendingCommit, Phase, Progress, Sealed, outgoing, set_hold};
 use super::{Log, Question};
-use crate::api::{Event, Link, Role};
+use crate::api::{ChangeFault, Event, Hold, Link, Role};
 use crate::content::MessageId;
 use crate::crypto::keys::EpochSecrets;
 use crate::crypto::outer::OuterKind;
@@ -97,7 +97,7 @@ impl Log {
             let mut progress = progress.clone();
             progress.phase = Phase::Gone;
             ctx.txn.store(&id, &progress);
-            return set_notice(ctx, id, Some("You left this group.".into()));
+            return set_hold(ctx, id, Some(Hold::Left));
         }
         let proposal =
             self.with_group(ctx, id, |group, mls, me| group.propose_leave(mls, &me.signer).map_err(CoreError::from))?;
@@ -165,7 +165,7 @@ impl Log {
         };
         let aad = plan.aad.clone();
         let made = self.with_group(ctx, id, |group, mls, me| {
-            Ok(group.commit(mls, &me.signer, plan).map_err(|error| error.to_string()))
+            Ok(group.commit(mls, &me.signer, plan).map_err(|_| ChangeFault::Mls))
         })?;
         // The author judges as everybody else will.
         let judged = match made {
@@ -179,7 +179,7 @@ impl Log {
                 self.with_group(ctx, id, |group, mls, _| {
                     if group.pending() { group.clear_pending(mls).map_err(CoreError::from) } else { Ok(()) }
                 })?;
-                return drop_intents(ctx, id, info, draft.settles, &why);
+                return drop_intents(ctx, id, info, draft.settles, why);
             }
         };
         let next = self
@@ -193,14 +193,14 @@ impl Log {
                 Some(package) => Some(package),
                 None => {
                     self.with_group(ctx, id, |group, mls, _| group.clear_pending(mls).map_err(CoreError::from))?;
-                    return drop_intents(ctx, id, info, draft.settles, "the group is too large to invite more people");
+                    return drop_intents(ctx, id, info, draft.settles, ChangeFault::TooLarge);
                 }
             },
         };
         let sealed = self.secrets(ctx, id)?.outer.seal(ctx.rng, &id, &progress.epoch_id, OuterKind::Commit, &commit);
         let Ok(blob) = sealed else {
             self.with_group(ctx, id, |group, mls, _| group.clear_pending(mls).map_err(CoreError::from))?;
-            return drop_intents(ctx, id, info, draft.settles, "too many people at once; add fewer");
+            return drop_intents(ctx, id, info, draft.settles, ChangeFault::TooMany);
         };
         let record =
             PendingCommit { epoch: progress.epoch, blob, next, welcome, added: draft.added, settles: draft.settles };
@@ -291,7 +291,7 @@ impl Log {
         if let Some(welcome) = &pending.welcome {
             let to = Invitation { conversation: id, is_group: info.peer.is_none(), epoch: seq, epoch_id };
             if refusal_of(invite(ctx, &to, welcome, &pending.added))?.is_err() {
-                set_notice(ctx, id, Some("The group is too large to invite more people.".into()))?;
+                set_hold(ctx, id, Some(Hold::Change(ChangeFault::TooLarge)))?;
             }
         }
         if !pending.added.is_empty() && progress.next_out <= FIRST_OUT {
@@ -343,11 +343,11 @@ fn drop_intents(
     id: ConversationId,
     mut info: Info,
     settles: u32,
-    why: &str,
+    why: ChangeFault,
 ) -> Result<(), CoreError> {
     info.intents.drain(..(settles as usize).min(info.intents.len()));
     info.opening = false;
-    info.notice = Some(format!("A change could not be made: {why}"));
+    info.hold = Some(Hold::Change(why));
     ctx.txn.store(&id, &info);
     ctx.event(Event::Conversation(id));
     Ok(())

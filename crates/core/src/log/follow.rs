@@ -11,9 +11,9 @@
 use stonechat_wire::message::Page;
 use stonechat_wire::{Capability, ConversationId, Entry, EntryKind, EpochId, ErrorCode, Failure, Request, Seq};
 
-use super::rows::{Info, Intent, LeafRecord, Outgoing, Phase, Progress, ViewPoint, outgoing, set_notice};
+use super::rows::{Info, Intent, LeafRecord, Outgoing, Phase, Progress, ViewPoint, outgoing, set_hold};
 use super::{Log, Question};
-use crate::api::{Event, Link};
+use crate::api::{Event, Hold, Link, Refusal};
 use crate::content::Content;
 use crate::crypto::outer::OuterKind;
 use crate::error::CoreError;
@@ -75,11 +75,7 @@ impl Log {
         progress.phase = Phase::Stuck;
         progress.asked = false;
         progress.not_before = ctx.now;
-        set_notice(
-            ctx,
-            id,
-            Some("This device was away for too long and has asked the others to add it again.".into()),
-        )?;
+        set_hold(ctx, id, Some(Hold::Rejoining))?;
         ctx.dirty.insert(id);
         Ok(())
     }
@@ -157,7 +153,7 @@ impl Log {
         let epoch_id = progress.epoch_id;
         let opened = self.secrets(ctx, id)?.outer.open(&id, &epoch_id, OuterKind::Application, &entry.blob);
         let Ok(mls_message) = opened else {
-            ctx.refused(Some(id), "an entry that no member sealed was passed over");
+            ctx.refused(Some(id), Refusal::Unsealed);
             if fresh {
                 self.rewind(ctx, id, progress);
             }
@@ -171,14 +167,14 @@ impl Log {
             Ok(Received::Proposal(staged)) => {
                 let leaving = staged.leaving();
                 if leaving.is_none() {
-                    ctx.refused(Some(id), "a proposal that this app does not accept was passed over");
+                    ctx.refused(Some(id), Refusal::Proposal);
                     return Ok(());
                 }
                 self.with_group(ctx, id, |group, mls, _| group.accept_proposal(mls, staged).map_err(CoreError::from))?;
                 self.commit_soon(ctx, id, progress, COMMIT_JITTER_MS)
             }
             Ok(Received::Commit(_)) => {
-                ctx.refused(Some(id), "a commit disguised as a message was passed over");
+                ctx.refused(Some(id), Refusal::Disguised);
                 Ok(())
             }
             // Sent twice, or shown twice: the first time counted. If it was shown in another's place, that is still to be read.
@@ -189,8 +185,8 @@ impl Log {
                 Ok(())
             }
             Err(ReceiveError::Storage(error)) => Err(error.into()),
-            Err(error) => {
-                ctx.refused(Some(id), format!("an entry that does not decrypt was passed over ({error})"));
+            Err(_) => {
+                ctx.refused(Some(id), Refusal::Undecryptable);
                 if fresh {
                     self.rewind(ctx, id, progress);
                 }
@@ -241,7 +237,7 @@ impl Log {
                     _ => out.sealed = None,
                 }
                 ctx.txn.store(&(id, number), &out);
-                ctx.refused(Some(id), "the server acknowledged a message and then left it out; it is sent again");
+                ctx.refused(Some(id), Refusal::LeftOut);
             }
         }
         Ok(())
@@ -278,7 +274,7 @@ impl Log {
         plaintext: &[u8],
     ) -> Result<(), CoreError> {
         let Ok(content) = Content::decode(plaintext) else {
-            ctx.refused(Some(id), "a message whose content is malformed was passed over");
+            ctx.refused(Some(id), Refusal::Malformed);
             return Ok(());
         };
         // What we both hold, alike. What is claimed beyond our log, or of another one, delivers nothing.
@@ -291,15 +287,8 @@ impl Log {
             let remembered =
                 progress.view.first().is_some_and(|oldest| oldest.seq < theirs.seq) && theirs.seq < entry.seq;
             if ours.map_or(remembered, |ours| ours.hash != theirs.hash) {
-                ctx.refused(Some(id), "the server showed two members different logs of this conversation");
-                set_notice(
-                    ctx,
-                    id,
-                    Some(
-                        "The server showed members different versions of this conversation. Compare what you see."
-                            .into(),
-                    ),
-                )?;
+                ctx.refused(Some(id), Refusal::OtherLogs);
+                set_hold(ctx, id, Some(Hold::OtherLogs))?;
                 self.rewind(ctx, id, progress);
             }
         }
@@ -350,7 +339,7 @@ impl Log {
         if info.opening && info.leaves.len() > 1 {
             info.opening = false;
         }
-        info.notice = None;
+        info.hold = None;
         ctx.txn.store(&id, &info);
         ctx.event(Event::Conversation(id));
         Ok(())
@@ -368,8 +357,7 @@ impl Log {
         info.leaves.retain(|leaf| me.account != leaf.account || me.device != leaf.device);
         let left = info.intents.contains(&Intent::Leave);
         info.intents.clear();
-        info.notice =
-            Some(if left { "You left this group.".into() } else { "You were removed from this group.".to_owned() });
+        info.hold = Some(if left { Hold::Left } else { Hold::Removed });
         for (number, out) in outgoing(&ctx.txn, &id, usize::MAX)? {
             ctx.txn.remove::<Outgoing>(&(id, number));
             if out.visible {

@@ -6,7 +6,7 @@ use super::join::prefer_direct;
 use super::policy::GroupState;
 use super::rows::{Direct, Info, Intent, Outgoing, Phase, Progress, direct, outgoing};
 use super::{Log, Question};
-use crate::api::{Event, Link};
+use crate::api::{Event, Hold, Link};
 use crate::error::CoreError;
 use crate::mls::{Group, Mls};
 use crate::step::{Ctx, News};
@@ -29,14 +29,8 @@ impl Log {
         self.live.entry(id).or_default().group = Some(group);
         let progress = Progress::new(Phase::Founding, Seq(0), EpochId([0; 32]));
         let intents = members.iter().map(|account| Intent::Add(*account, Vec::new())).collect();
-        let info = Info {
-            peer,
-            state: state.encode(),
-            leaves: Vec::new(),
-            intents,
-            notice: None,
-            opening: !members.is_empty(),
-        };
+        let info =
+            Info { peer, state: state.encode(), leaves: Vec::new(), intents, hold: None, opening: !members.is_empty() };
         ctx.txn.store(&id, &progress);
         ctx.txn.store(&id, &info);
         if let Some(peer) = peer {
@@ -89,13 +83,13 @@ impl Log {
                 self.at(ctx.now.plus_secs(u64::from(failure.retry_after_secs.unwrap_or(1))), id);
                 Ok(())
             }
-            _ => give_up(ctx, id, format!("the server does not make this conversation: {failure}")),
+            _ => give_up(ctx, id, Hold::NotMade(Some(failure.code))),
         }
     }
 }
 
 /// The conversation cannot be: its messages fail, visibly.
-pub(crate) fn give_up(ctx: &mut Ctx<'_>, id: ConversationId, why: String) -> Result<(), CoreError> {
+pub(crate) fn give_up(ctx: &mut Ctx<'_>, id: ConversationId, why: Hold) -> Result<(), CoreError> {
     let (Some(mut progress), Some(mut info)) = (ctx.txn.load::<Progress>(&id)?, ctx.txn.load::<Info>(&id)?) else {
         return Ok(());
     };
@@ -112,7 +106,7 @@ pub(crate) fn give_up(ctx: &mut Ctx<'_>, id: ConversationId, why: String) -> Res
     {
         ctx.txn.remove::<Direct>(&peer);
     }
-    info.notice = Some(why);
+    info.hold = Some(why);
     info.intents.clear();
     ctx.txn.store(&id, &info);
     ctx.event(Event::Conversation(id));

@@ -5,8 +5,9 @@ use stonechat_wire::{Bytes, ConversationId, EpochId};
 use super::Log;
 use super::intents::vouch;
 use super::rows::{Info, Intent, KeyPackageRecord, Phase, Progress};
+use crate::api::LetterFault;
 use crate::crypto::letter::LetterBody;
-use crate::error::{CoreError, Judged, refuse};
+use crate::error::{CoreError, Judged, refusal_of, refuse};
 use crate::mls::{self, LeafIdentity, Mls};
 use crate::people::accounts::known;
 use crate::post::outbox::write_letter;
@@ -65,16 +66,18 @@ impl Log {
         id: ConversationId,
         stuck_in: EpochId,
         key_package: Vec<u8>,
-    ) -> Judged<()> {
+    ) -> Judged<(), LetterFault> {
         let (Some(mut progress), Some(mut info)) = (ctx.txn.load::<Progress>(&id)?, ctx.txn.load::<Info>(&id)?) else {
-            return refuse("it is about a conversation that this device does not have");
+            return refuse(LetterFault::OtherConversation);
         };
         let member = info.leaves.iter().any(|leaf| leaf.account == who.account && leaf.device == who.device);
         if !member || progress.phase != Phase::Live || stuck_in == progress.epoch_id {
             return Ok(());
         }
-        let Some(state) = known(ctx, &who.account)? else { return refuse("it is from somebody unknown") };
-        vouch(ctx, &state, who.device, &key_package)?;
+        let Some(state) = known(ctx, &who.account)? else { return refuse(LetterFault::Unknown) };
+        if let Err(why) = refusal_of(vouch(ctx, &state, who.device, &key_package))? {
+            return refuse(LetterFault::KeyPackage(why));
+        }
         let replaces =
             |intent: &Intent| matches!(intent, Intent::Replace(a, p) if *a == who.account && p.device == who.device);
         info.intents.retain(|intent| !replaces(intent));

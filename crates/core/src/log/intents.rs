@@ -3,11 +3,13 @@
 //! Each intent is checked again when its turn comes, and dropped when it no longer makes sense.
 
 use stonechat_wire::message::DeviceKeyPackage;
-use stonechat_wire::{AccountId, AccountState, ConversationId, DeviceId, ErrorCode, Failure, Request, Timestamp};
+use stonechat_wire::{
+    AccountId, AccountState, ConversationId, DeviceId, ErrorCode, Failure, Handle, Request, Timestamp,
+};
 
-use super::rows::{Info, Intent, KeyPackageRecord, LeafRecord, Phase, Progress, conversation_ids, set_notice};
+use super::rows::{Info, Intent, KeyPackageRecord, LeafRecord, Phase, Progress, conversation_ids, set_hold};
 use super::{Log, Question};
-use crate::api::{Event, Link};
+use crate::api::{Event, Hold, KeyPackageFault, Link, Refusal};
 use crate::error::{CoreError, Judged, refusal_of, refuse};
 use crate::mls::{self, LeafIdentity};
 use crate::people::accounts::known;
@@ -37,16 +39,21 @@ pub(super) fn drop_pointless(ctx: &mut Ctx<'_>, id: ConversationId, info: &mut I
 }
 
 /// Whether a key package is what the verified account log says of that device.
-pub(super) fn vouch(ctx: &mut Ctx<'_>, state: &AccountState, device: DeviceId, package: &[u8]) -> Judged<()> {
+pub(super) fn vouch(
+    ctx: &mut Ctx<'_>,
+    state: &AccountState,
+    device: DeviceId,
+    package: &[u8],
+) -> Judged<(), KeyPackageFault> {
     let mls = mls::Mls::new(&mut ctx.txn, ctx.rng);
-    let inspected = mls::inspect_key_package(&mls, package).or_else(refuse)?;
+    let inspected = mls::inspect_key_package(&mls, package).or_else(|_| refuse(KeyPackageFault::Malformed))?;
     match state.device(&device) {
-        None => refuse("the account log does not have that device"),
+        None => refuse(KeyPackageFault::UnknownDevice),
         Some(_) if inspected.identity != (LeafIdentity { account: state.id(), device }) => {
-            refuse("it names another device")
+            refuse(KeyPackageFault::OtherDevice)
         }
-        Some(keys) if keys.signature != inspected.signature_key => refuse("it is signed with another key"),
-        Some(_) if inspected.not_after < ctx.now.0 => refuse("it is out of date"),
+        Some(keys) if keys.signature != inspected.signature_key => refuse(KeyPackageFault::OtherKey),
+        Some(_) if inspected.not_after < ctx.now.0 => refuse(KeyPackageFault::Expired),
         Some(_) => Ok(()),
     }
 }
@@ -89,19 +96,11 @@ impl Log {
         for DeviceKeyPackage { device, package } in packages {
             match refusal_of(vouch(ctx, &state, *device, package))? {
                 Ok(()) => good.push(KeyPackageRecord { device: *device, bytes: package.to_vec() }),
-                Err(why) => ctx.refused(
-                    Some(id),
-                    format!("the server offered a device of {} that is not theirs: {why}", state.handle()),
-                ),
+                Err(why) => ctx.refused(Some(id), Refusal::OfferedDevice { who: state.handle().clone(), why }),
             }
         }
         if good.is_empty() {
-            return self.cannot_add(
-                ctx,
-                id,
-                account,
-                format!("{} cannot be reached at the moment: no device of theirs is ready.", state.handle()),
-            );
+            return self.cannot_add(ctx, id, account, Some(state.handle().clone()));
         }
         if let Some(mut info) = ctx.txn.load::<Info>(&id)? {
             for intent in &mut info.intents {
@@ -127,14 +126,8 @@ impl Log {
     ) -> Result<(), CoreError> {
         match failure.code {
             ErrorCode::NotFound => {
-                let who =
-                    known(ctx, &account)?.map_or_else(|| "Somebody".to_owned(), |state| state.handle().to_string());
-                self.cannot_add(
-                    ctx,
-                    id,
-                    account,
-                    format!("{who} cannot be reached at the moment: no device of theirs is ready."),
-                )
+                let who = known(ctx, &account)?.map(|state| state.handle().clone());
+                self.cannot_add(ctx, id, account, who)
             }
             _ => {
                 self.at(ctx.now.plus_secs(u64::from(failure.retry_after_secs.unwrap_or(2))), id);
@@ -149,17 +142,17 @@ impl Log {
         ctx: &mut Ctx<'_>,
         id: ConversationId,
         account: AccountId,
-        why: String,
+        who: Option<Handle>,
     ) -> Result<(), CoreError> {
         let Some(mut info) = ctx.txn.load::<Info>(&id)? else { return Ok(()) };
         if info.peer.is_some() && info.leaves.len() <= 1 {
-            return self.add_later(ctx, id, &why);
+            return self.add_later(ctx, id, who);
         }
         info.intents.retain(|intent| !matches!(intent, Intent::Add(a, _) if *a == account));
         if info.intents.is_empty() {
             info.opening = false;
         }
-        info.notice = Some(why);
+        info.hold = Some(Hold::NotReady { who, waits: false });
         ctx.txn.store(&id, &info);
         ctx.event(Event::Conversation(id));
         ctx.dirty.insert(id);
@@ -168,13 +161,13 @@ impl Log {
 
     /// Somebody who has just signed up, or whose devices were used up: asked for again, each time after twice as long, because each
     /// time costs a token. What was written waits.
-    fn add_later(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, why: &str) -> Result<(), CoreError> {
+    fn add_later(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, who: Option<Handle>) -> Result<(), CoreError> {
         let live = self.live.entry(id).or_default();
         live.pause_secs = (2 * live.pause_secs).clamp(PAUSE_SECS_MIN, PAUSE_SECS_MAX);
         live.paused_until = ctx.now.plus_secs(live.pause_secs);
         let until = live.paused_until;
         self.at(until, id);
-        set_notice(ctx, id, Some(format!("{why} What you write is sent when one is.")))
+        set_hold(ctx, id, Some(Hold::NotReady { who, waits: true }))
     }
 }
 
@@ -270,7 +263,7 @@ mod tests {
         .value
     }
 
-    fn judged(home: &mut Home, of: &Person, package: &[u8]) -> Result<(), String> {
+    fn judged(home: &mut Home, of: &Person, package: &[u8]) -> Result<(), KeyPackageFault> {
         home.step(|ctx| refusal_of(vouch(ctx, &of.state, of.device, package)).unwrap()).value
     }
 
@@ -280,14 +273,14 @@ mod tests {
         let good = package(&mut home, &bob, &bob);
         assert_eq!(judged(&mut home, &bob, &good), Ok(()));
         let forged = package(&mut home, &eve, &bob);
-        assert!(judged(&mut home, &bob, &forged).unwrap_err().contains("another key"));
+        assert_eq!(judged(&mut home, &bob, &forged), Err(KeyPackageFault::OtherKey));
         let of_eve = package(&mut home, &eve, &eve);
-        assert!(judged(&mut home, &bob, &of_eve).unwrap_err().contains("another device"));
-        assert!(judged(&mut home, &bob, b"nothing").is_err());
+        assert_eq!(judged(&mut home, &bob, &of_eve), Err(KeyPackageFault::OtherDevice));
+        assert_eq!(judged(&mut home, &bob, b"nothing"), Err(KeyPackageFault::Malformed));
         let unknown = Person { device: DeviceId([99; 16]), ..Person::of("bob", 10) };
-        assert!(judged(&mut home, &unknown, &good).unwrap_err().contains("does not have that device"));
+        assert_eq!(judged(&mut home, &unknown, &good), Err(KeyPackageFault::UnknownDevice));
         home.now = home.now.plus_secs(1_001);
-        assert!(judged(&mut home, &bob, &good).unwrap_err().contains("out of date"));
+        assert_eq!(judged(&mut home, &bob, &good), Err(KeyPackageFault::Expired));
     }
 
     #[test]
@@ -370,7 +363,7 @@ mod tests {
                 ctx.txn.store(&id, &info);
                 log.key_packages_refused(ctx, id, bob.id(), &failure).unwrap();
                 let info: Info = ctx.txn.need(&id).unwrap();
-                (info.intents.len(), info.notice.is_some())
+                (info.intents.len(), info.hold.is_some())
             })
             .value
         };

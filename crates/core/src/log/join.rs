@@ -9,7 +9,7 @@ use stonechat_wire::{AccountId, BlobId, ConversationId, ProvenAccount, decode};
 use super::policy::GroupState;
 use super::rows::{Direct, Info, PendingCommit, Phase, Progress, RequestRecord, direct, outgoing};
 use super::{Live, Log};
-use crate::api::Event;
+use crate::api::{Event, InvitationFault, LetterFault, Refusal};
 use crate::blobs::{Blobs, forget_chunks};
 use crate::crypto::letter::{Welcome, open_blob};
 use crate::error::{CoreError, Judged, refusal_of, refuse};
@@ -36,17 +36,17 @@ pub(super) fn invited(
     from: AccountId,
     id: ConversationId,
     mut request: RequestRecord,
-) -> Judged<()> {
+) -> Judged<(), LetterFault> {
     if let Some(progress) = ctx.txn.load::<Progress>(&id)? {
         // A conversation of ours: only if we asked to be added again, or are no longer in it.
         if progress.offered.is_none() && progress.phase != Phase::Gone {
-            return refuse("it invites to a conversation that this device is in");
+            return refuse(LetterFault::AlreadyIn);
         }
     }
     let helped = ctx.txn.load::<Progress>(&id)?.is_some_and(|progress| progress.offered.is_some());
     let accepted = helped || ctx.txn.load::<Contact>(&from)?.is_some_and(|contact| contact.accepted);
     if !accepted && ctx.txn.count_up_to::<RequestRecord>(REQUESTS_MAX)? >= REQUESTS_MAX {
-        return refuse("too many requests wait; decide on some");
+        return refuse(LetterFault::TooMany);
     }
     request.accepted = accepted;
     ctx.txn.store(&id, &request);
@@ -90,8 +90,8 @@ impl Log {
                     None => None,
                     Some(ciphertext) => match open_blob(key, hash, &ciphertext) {
                         Ok(package) => Some(package),
-                        Err(error) => {
-                            request_fails(ctx, id, *chunks, blob, &error.to_string());
+                        Err(_) => {
+                            request_fails(ctx, id, *chunks, blob, InvitationFault::Malformed);
                             None
                         }
                     },
@@ -114,7 +114,7 @@ impl Log {
                     Ok(()) => {
                         ctx.dirty.insert(id);
                     }
-                    Err(why) => ctx.refused(Some(id), format!("an invitation could not be followed: {why}")),
+                    Err(why) => ctx.refused(Some(id), Refusal::Invitation(why)),
                 }
             }
         }
@@ -122,13 +122,19 @@ impl Log {
     }
 
     /// Joins a conversation through its welcome, judging every leaf.
-    fn join(&mut self, ctx: &mut Ctx<'_>, id: ConversationId, request: &RequestRecord, package: &[u8]) -> Judged<()> {
+    fn join(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: ConversationId,
+        request: &RequestRecord,
+        package: &[u8],
+    ) -> Judged<(), InvitationFault> {
         let Ok(package) = decode::<WelcomePackage>(package) else {
-            return refuse("the invitation is malformed");
+            return refuse(InvitationFault::Malformed);
         };
         for proven in &package.accounts {
             if let Err(why) = refusal_of(believe_member(ctx, proven))? {
-                return refuse(format!("an account that it brings: {why}"));
+                return refuse(InvitationFault::Account(why));
             }
         }
         let old = ctx.txn.load::<Progress>(&id)?;
@@ -142,30 +148,30 @@ impl Log {
         let mls = Mls::new(&mut ctx.txn, ctx.rng);
         let staged = match mls::open_welcome(&mls, &package.welcome) {
             Ok(staged) => staged,
-            Err(error) => return refuse(error),
+            Err(_) => return refuse(InvitationFault::Mls),
         };
         let rejoining = old.as_ref().filter(|old| old.phase != Phase::Gone);
         if rejoining.is_some_and(|old| old.offered != Some(staged.key_package)) {
-            return refuse("it does not use the key package that this device asked with");
+            return refuse(InvitationFault::OtherKeyPackage);
         }
         if staged.group_id != id.0 || staged.sender.identity.account != request.from {
-            return refuse("it is not what the letter said");
+            return refuse(InvitationFault::OtherThanSaid);
         }
         let Ok(state) = GroupState::decode(&staged.state) else {
-            return refuse("the state of the group is malformed");
+            return refuse(InvitationFault::State);
         };
         let members = staged.members.clone();
         // The pool is one shorter, or the last resort is used up: a new one is due.
         ctx.mail.used.push(staged.last_resort);
         let group = match staged.accept(&mls) {
             Ok(group) => group,
-            Err(error) => return refuse(error),
+            Err(_) => return refuse(InvitationFault::Mls),
         };
         for leaf in &members {
             let state = known(ctx, &leaf.identity.account)?;
             let keys = state.as_ref().and_then(|state| state.device(&leaf.identity.device));
             if keys.is_none_or(|keys| keys.signature != leaf.signature_key) {
-                return refuse("it has a member whose keys are not in their account log");
+                return refuse(InvitationFault::StrangeMember);
             }
         }
         let me = ctx.me.account();
@@ -174,7 +180,7 @@ impl Log {
             Some([a, b]) if !request.is_group && (a == me || b == me) && (a == request.from || b == request.from) => {
                 Some(request.from)
             }
-            _ => return refuse("it is not the kind of conversation that the letter said"),
+            _ => return refuse(InvitationFault::OtherKind),
         };
         let live = self.live.entry(id).or_default();
         *live = Live { group: Some(group), ..Default::default() };
@@ -184,7 +190,7 @@ impl Log {
             progress.next_out = old.next_out;
         }
         let mut info =
-            Info { peer, state: Vec::new(), leaves: Vec::new(), intents: Vec::new(), notice: None, opening: false };
+            Info { peer, state: Vec::new(), leaves: Vec::new(), intents: Vec::new(), hold: None, opening: false };
         if let Some(previous) = ctx.txn.load::<Info>(&id)? {
             info.intents = previous.intents;
         }
@@ -210,17 +216,17 @@ pub(super) fn blob_missing(ctx: &mut Ctx<'_>, blob: BlobId) -> Result<(), CoreEr
         if let Welcome::Blob { id: of, chunks, .. } = &request.welcome
             && *of == blob
         {
-            request_fails(ctx, id, *chunks, of, "the invitation is too old; ask to be added again");
+            request_fails(ctx, id, *chunks, of, InvitationFault::TooOld);
         }
     }
     Ok(())
 }
 
-fn request_fails(ctx: &mut Ctx<'_>, id: ConversationId, chunks: u32, blob: &BlobId, why: &str) {
+fn request_fails(ctx: &mut Ctx<'_>, id: ConversationId, chunks: u32, blob: &BlobId, why: InvitationFault) {
     forget_chunks(ctx, blob, chunks);
     ctx.txn.remove::<RequestRecord>(&id);
     ctx.event(Event::Requests);
-    ctx.refused(Some(id), format!("an invitation could not be followed: {why}"));
+    ctx.refused(Some(id), Refusal::Invitation(why));
 }
 
 /// Of the direct messages with one person, the conversation with the smaller id is written to.

@@ -11,6 +11,7 @@ use stonechat_wire::{AccountId, ConversationId, Entry, EpochCaps, List, ProvenAc
 use super::Log;
 use super::policy::{self, GroupState, NewLeaf, PolicyLeaf, Proposed};
 use super::rows::{Info, PendingCommit, Progress};
+use crate::api::{ChangeFault, Refusal};
 use crate::crypto::keys::EpochSecrets;
 use crate::crypto::outer::OuterKind;
 use crate::error::{CoreError, Judged, Stop, refusal_of, refuse};
@@ -40,7 +41,7 @@ const _: () = assert!(ADD_BYTES_PER_COMMIT_MAX < ENTRY_BYTES_MAX * 4 / 5, "what 
 /// Why a commit is not followed.
 enum Unfit {
     /// It is not valid, or breaks the policy.
-    Refused(String),
+    Refused(ChangeFault),
     /// It is our own, made before the vault that we have was restored: only the others can follow it.
     OwnLost,
 }
@@ -83,7 +84,7 @@ impl Log {
             }
             Err(Unfit::OwnLost) => self.cannot_follow(ctx, id, progress),
             Err(Unfit::Refused(why)) => {
-                ctx.refused(Some(id), format!("a change to the conversation was refused: {why}"));
+                ctx.refused(Some(id), Refusal::Change(why));
                 // Once more from the start: perhaps it was only shown wrongly.
                 if fresh && self.rewind(ctx, id, progress) {
                     return Ok(());
@@ -109,22 +110,22 @@ impl Log {
         entry: &Entry,
         next: &EpochCaps,
     ) -> Result<StagedCommit, Stop<Unfit>> {
-        let refused = |why: &str| Err(Stop::Refused(Unfit::Refused(why.to_owned())));
+        let refused = |why| Err(Stop::Refused(Unfit::Refused(why)));
         let Ok(mls_message) =
             self.secrets(ctx, id)?.outer.open(&id, &progress.epoch_id, OuterKind::Commit, &entry.blob)
         else {
-            return refused("no member sealed it");
+            return refused(ChangeFault::Unsealed);
         };
         let received = self.with_group(ctx, id, |group, mls, _| Ok(group.receive(mls, &mls_message)))?;
         let staged = match received {
             Ok(Received::Commit(staged)) => staged,
-            Ok(_) => return refused("it is not a commit"),
+            Ok(_) => return refused(ChangeFault::NotACommit),
             Err(ReceiveError::Storage(error)) => return Err(error.into()),
             Err(ReceiveError::OwnCommitLost) => return Err(Stop::Refused(Unfit::OwnLost)),
-            Err(error) => return refused(&error.to_string()),
+            Err(_) => return refused(ChangeFault::Mls),
         };
         if let Err(why) = refusal_of(self.check_policy(ctx, id, &staged.changes, &staged.aad))? {
-            return refused(&why);
+            return refused(why);
         }
         if staged.self_removed() {
             // There is no next epoch for this device; the others check the hashes.
@@ -134,7 +135,7 @@ impl Log {
             EpochSecrets::derive(|label| staged.export(mls, label, &id.0)).map_err(CoreError::from)
         })?;
         if theirs.caps() != *next {
-            return refused("it names capabilities that are not those of its epoch");
+            return refused(ChangeFault::Capabilities);
         }
         Ok(staged)
     }
@@ -148,14 +149,14 @@ impl Log {
         id: ConversationId,
         changes: &Changes,
         aad: &[u8],
-    ) -> Judged<()> {
+    ) -> Judged<(), ChangeFault> {
         let info = ctx.txn.need::<Info>(&id)?;
         let before = info.group_state()?;
         let after = match &changes.state {
             None => before.clone(),
             Some(bytes) => match GroupState::decode(bytes) {
                 Ok(state) => state,
-                Err(_) => return refuse("the new state of the group is malformed"),
+                Err(_) => return refuse(ChangeFault::State),
             },
         };
         let evidence: Evidence = if aad.is_empty() {
@@ -163,7 +164,7 @@ impl Log {
         } else {
             match decode(aad) {
                 Ok(evidence) => evidence,
-                Err(_) => return refuse("its evidence is malformed"),
+                Err(_) => return refuse(ChangeFault::Evidence),
             }
         };
         let mut proven = BTreeSet::new();
@@ -171,16 +172,16 @@ impl Log {
             // One that nobody needs could still be one that some members know otherwise: it would divide them for nothing.
             let of = account.log.0.first().map(|entry| AccountId(entry.hash()));
             if !changes.adds.iter().any(|added| Some(added.leaf.identity.account) == of) {
-                return refuse("it brings an account log that it does not need");
+                return refuse(ChangeFault::NeedlessLog);
             }
             match refusal_of(believe_member(ctx, account))? {
                 Ok(id) => proven.insert(id),
-                Err(why) => return refuse(format!("an account that it brings: {why}")),
+                Err(why) => return refuse(ChangeFault::Account(why)),
             };
         }
         // The same facts for everybody who judges: who is added is proven by the commit itself.
         if changes.adds.iter().any(|added| !proven.contains(&added.leaf.identity.account)) {
-            return refuse("it adds somebody without what the directory says of them");
+            return refuse(ChangeFault::Unproven);
         }
         let before_leaves = self.with_group(ctx, id, |group, _, _| Ok(group.members().to_vec()))?;
         let mut states = BTreeMap::new();
@@ -216,7 +217,7 @@ impl Log {
             after: &after,
             logs: &logs,
         });
-        verdict.or_else(refuse)
+        verdict.or_else(|rule| refuse(ChangeFault::Rule(rule)))
     }
 }
 

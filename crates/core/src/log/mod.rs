@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stonechat_wire::{AccountId, ConversationId, Failure, Reply, Seq, Timestamp};
 
-use crate::api::{Event, Link};
+use crate::api::{Event, Link, Refusal};
 use crate::crypto::keys::EpochSecrets;
 use crate::error::{CoreError, refusal_of};
 use crate::identity::Identity;
@@ -142,7 +142,7 @@ impl Log {
                 }
             };
             if let Err(why) = refusal_of(answered)? {
-                ctx.refused(None, format!("a letter in the inbox was thrown away: {why}"));
+                ctx.refused(None, Refusal::Letter(why));
             }
         }
         for blob in std::mem::take(&mut ctx.mail.missing) {

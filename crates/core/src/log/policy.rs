@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use minicbor::{Decode, Encode};
 use stonechat_wire::{AccountId, AccountState, DecodeError, DeviceId, codec};
 
-use crate::api::Role;
+use crate::api::{Role, Rule, Text};
 use crate::limits::{GROUP_MEMBERS_MAX, GROUP_NAME_BYTES_MAX};
 
 /// The version of [`GroupState`] that this app writes.
@@ -46,7 +46,7 @@ pub struct GroupState {
     pub kind: GroupKind,
     /// What it is called: 1 to [`GROUP_NAME_BYTES_MAX`] bytes; empty for direct messages.
     #[n(2)]
-    pub name: String,
+    pub name: Text,
     /// Its owner, exactly one, and its admins; empty for direct messages.
     #[n(3)]
     pub roles: BTreeMap<AccountId, Role>,
@@ -55,7 +55,7 @@ pub struct GroupState {
 /// An empty group: to be filled before it is used.
 impl Default for GroupState {
     fn default() -> Self {
-        Self { version: STATE_VERSION, kind: GroupKind::Group, name: String::new(), roles: BTreeMap::new() }
+        Self { version: STATE_VERSION, kind: GroupKind::Group, name: Text::default(), roles: BTreeMap::new() }
     }
 }
 
@@ -66,7 +66,7 @@ impl GroupState {
     }
 
     /// A group of one person, its owner.
-    pub fn group(name: String, owner: AccountId) -> Self {
+    pub fn group(name: Text, owner: AccountId) -> Self {
         Self { name, roles: [(owner, Role::Owner)].into(), ..Self::default() }
     }
 
@@ -112,7 +112,7 @@ impl GroupState {
     }
 
     /// Names it anew.
-    pub fn set_name(&mut self, name: String) {
+    pub fn set_name(&mut self, name: Text) {
         self.name = name;
     }
 
@@ -232,76 +232,19 @@ pub struct Proposed<'a> {
     pub logs: &'a dyn Fn(&AccountId) -> Option<&'a AccountState>,
 }
 
-/// Why a commit is not followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Not in the tree, or removes itself.
-    #[error("a commit was not made by a member who stays")]
-    Committer,
-    /// Removes what is not there.
-    #[error("a commit removes a leaf that is not there")]
-    NoSuchLeaf,
-    /// Nothing verified is known about the account.
-    #[error("a commit names an account whose log is not known")]
-    UnknownAccount,
-    /// The account's log does not have that device with that key now.
-    #[error("a commit names a device that its account does not have")]
-    UnknownDevice,
-    /// The update path changes account, device or key.
-    #[error("a commit's author changed who its own leaf says it is")]
-    Identity,
-    /// The same device twice.
-    #[error("a commit adds a device that is in the conversation already")]
-    Duplicate,
-    /// Over [`GROUP_MEMBERS_MAX`].
-    #[error("a commit makes the group larger than {GROUP_MEMBERS_MAX} people")]
-    TooMany,
-    /// Direct messages became a group, or the other way round, or between others, or of another version.
-    #[error("a commit changes what kind of conversation it is")]
-    Kind,
-    /// Names or roles in direct messages.
-    #[error("a commit changes the state of direct messages, which have none")]
-    DirectState,
-    /// A third account in direct messages.
-    #[error("a commit adds somebody else to direct messages")]
-    Stranger,
-    /// Adding takes an admin.
-    #[error("a member who is neither owner nor admin added somebody")]
-    Add,
-    /// Removing a member takes an admin, an admin or owner the owner.
-    #[error("a member removed somebody whom their role does not let them remove")]
-    Remove,
-    /// Renaming takes an admin.
-    #[error("a member who is neither owner nor admin renamed the group")]
-    Rename,
-    /// Changing roles takes the owner.
-    #[error("a member who is not the owner changed roles")]
-    Roles,
-    /// A role for somebody who is not in the group.
-    #[error("a commit gives a role to somebody who is not in the group")]
-    RoleOfStranger,
-    /// Somebody who came back or moved would get a role that nobody gave them.
-    #[error("a commit leaves roles behind that would fall to somebody else")]
-    Unsettled,
-    /// No owner, two owners, or the name or roles out of bounds.
-    #[error("a commit leads to a state of the group that is not valid")]
-    State,
-}
-
 /// Judges a commit. First what holds for every conversation, then what the kind asks for.
 ///
 /// # Errors
-/// The first [`Refusal`] that applies.
-pub fn check_commit(commit: &Proposed<'_>) -> Result<(), Refusal> {
+/// The first [`Rule`] that it breaks.
+pub fn check_commit(commit: &Proposed<'_>) -> Result<(), Rule> {
     let gone: BTreeSet<u32> = commit.removes.iter().chain(commit.self_leaving).copied().collect();
     if gone.iter().any(|index| leaf(commit, *index).is_none()) {
-        return Err(Refusal::NoSuchLeaf);
+        return Err(Rule::NoSuchLeaf);
     }
-    let committer =
-        leaf(commit, commit.committer).filter(|leaf| !gone.contains(&leaf.index)).ok_or(Refusal::Committer)?;
+    let committer = leaf(commit, commit.committer).filter(|leaf| !gone.contains(&leaf.index)).ok_or(Rule::Committer)?;
     let own = NewLeaf::from_parts(committer.account, committer.device, committer.signature_key);
     if commit.sender_update.is_some_and(|update| *update != own) {
-        return Err(Refusal::Identity);
+        return Err(Rule::Identity);
     }
     in_log(commit, &own)?;
     commit.adds.iter().try_for_each(|add| in_log(commit, add))?;
@@ -313,14 +256,14 @@ pub fn check_commit(commit: &Proposed<'_>) -> Result<(), Refusal> {
         .map(|leaf| (leaf.account, leaf.device))
         .chain(commit.adds.iter().map(|add| (add.account, add.device)));
     if !all.all(|device| devices.insert(device)) {
-        return Err(Refusal::Duplicate);
+        return Err(Rule::Duplicate);
     }
     let accounts: BTreeSet<_> = devices.iter().map(|(account, _)| *account).collect();
     if accounts.len() > GROUP_MEMBERS_MAX {
-        return Err(Refusal::TooMany);
+        return Err(Rule::TooMany);
     }
     if commit.after.kind != commit.before.kind || commit.after.version != commit.before.version {
-        return Err(Refusal::Kind);
+        return Err(Rule::Kind);
     }
     match &commit.before.kind {
         GroupKind::Dm { accounts } => check_direct(commit, accounts),
@@ -328,20 +271,20 @@ pub fn check_commit(commit: &Proposed<'_>) -> Result<(), Refusal> {
     }
 }
 
-fn check_direct(commit: &Proposed<'_>, accounts: &[AccountId; 2]) -> Result<(), Refusal> {
+fn check_direct(commit: &Proposed<'_>, accounts: &[AccountId; 2]) -> Result<(), Rule> {
     if commit.after != commit.before {
-        return Err(Refusal::DirectState);
+        return Err(Rule::DirectState);
     }
     if commit.adds.iter().any(|add| !accounts.contains(&add.account)) {
-        return Err(Refusal::Stranger);
+        return Err(Rule::Stranger);
     }
     Ok(())
 }
 
-fn check_group(commit: &Proposed<'_>, committer: &PolicyLeaf, staying: &[&PolicyLeaf]) -> Result<(), Refusal> {
+fn check_group(commit: &Proposed<'_>, committer: &PolicyLeaf, staying: &[&PolicyLeaf]) -> Result<(), Rule> {
     let (before, after) = (commit.before, commit.after);
     if !after.is_well_formed() {
-        return Err(Refusal::State);
+        return Err(Rule::State);
     }
     let roles_before = roles_effective(before, &places(commit.members_before));
     let role = |account: &AccountId| roles_before.get(account).copied().unwrap_or(Role::Member);
@@ -352,7 +295,7 @@ fn check_group(commit: &Proposed<'_>, committer: &PolicyLeaf, staying: &[&Policy
         commit.members_before.iter().any(|leaf| leaf.account == *account && !commit.self_leaving.contains(&leaf.index))
     };
     if authority < Role::Admin && commit.adds.iter().any(|add| !present(&add.account)) {
-        return Err(Refusal::Add);
+        return Err(Rule::Add);
     }
     for leaf in commit
         .removes
@@ -365,18 +308,18 @@ fn check_group(commit: &Proposed<'_>, committer: &PolicyLeaf, staying: &[&Policy
         let revoked = (commit.logs)(&leaf.account).is_some_and(|log| log.device(&leaf.device).is_none());
         let outranked = authority == Role::Owner || (authority == Role::Admin && role(&leaf.account) == Role::Member);
         if !(added_again || own || revoked || outranked) {
-            return Err(Refusal::Remove);
+            return Err(Rule::Remove);
         }
     }
     if authority < Role::Admin && after.name != before.name {
-        return Err(Refusal::Rename);
+        return Err(Rule::Rename);
     }
     check_roles(commit, authority, staying)
 }
 
 /// Everybody who stays keeps their role, with the successor of an owner who goes; who is new is a member. Anything else
 /// the owner must have written down.
-fn check_roles(commit: &Proposed<'_>, authority: Role, staying: &[&PolicyLeaf]) -> Result<(), Refusal> {
+fn check_roles(commit: &Proposed<'_>, authority: Role, staying: &[&PolicyLeaf]) -> Result<(), Rule> {
     let mut members: Vec<_> = staying.iter().map(|leaf| (leaf.index, leaf.account)).collect();
     let adds: Vec<_> = commit.adds.iter().map(|add| add.account).collect();
     let stays = self::staying(&places(commit.members_before), commit.removes, commit.self_leaving, &adds);
@@ -394,24 +337,24 @@ fn check_roles(commit: &Proposed<'_>, authority: Role, staying: &[&PolicyLeaf]) 
     let found = roles_effective(commit.after, &members);
     let changed = commit.after.roles != commit.before.roles;
     if changed && commit.after.roles.keys().any(|account| !found.contains_key(account)) {
-        return Err(Refusal::RoleOfStranger);
+        return Err(Rule::RoleOfStranger);
     }
     if found != expected {
         if !changed {
-            return Err(Refusal::Unsettled);
+            return Err(Rule::Unsettled);
         }
         if authority < Role::Owner {
-            return Err(Refusal::Roles);
+            return Err(Rule::Roles);
         }
     }
     Ok(())
 }
 
-fn in_log(commit: &Proposed<'_>, leaf: &NewLeaf) -> Result<(), Refusal> {
-    let log = (commit.logs)(&leaf.account).ok_or(Refusal::UnknownAccount)?;
+fn in_log(commit: &Proposed<'_>, leaf: &NewLeaf) -> Result<(), Rule> {
+    let log = (commit.logs)(&leaf.account).ok_or(Rule::UnknownAccount)?;
     match log.device(&leaf.device) {
         Some(device) if log.id() == leaf.account && device.signature == leaf.signature_key => Ok(()),
-        _ => Err(Refusal::UnknownDevice),
+        _ => Err(Rule::UnknownDevice),
     }
 }
 

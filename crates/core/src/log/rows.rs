@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use stonechat_wire::{AccountId, Bytes, ConversationId, DeviceId, EpochCaps, EpochId, Seq, Timestamp};
 
 use super::policy::{GroupState, roles_effective};
-use crate::api::{Event, Role};
+use crate::api::{Event, Hold, Role, Text};
 use crate::content::MessageId;
 use crate::crypto::letter::Welcome;
 use crate::error::CoreError;
@@ -183,12 +183,13 @@ pub(crate) struct Info {
     /// What this device still means to commit, in order.
     #[n(3)]
     pub intents: Vec<Intent>,
-    /// What holds it up, in words.
-    #[n(4)]
-    pub notice: Option<String>,
+    // 4 was what holds it up, in English, until version 2 of the vault.
     /// Made by this device and not yet joined by those that it was made for: messages wait.
     #[n(5)]
     pub opening: bool,
+    /// What holds it up, or ended it.
+    #[n(6)]
+    pub hold: Option<Hold>,
 }
 
 /// One leaf.
@@ -217,7 +218,7 @@ pub(crate) enum Intent {
     Replace(#[n(0)] AccountId, #[n(1)] KeyPackageRecord),
     /// Put this group state in place of the present one: name and roles.
     #[n(3)]
-    Rename(#[n(0)] String),
+    Rename(#[n(0)] Text),
     /// Change a role.
     #[n(4)]
     SetRole(#[n(0)] AccountId, #[n(1)] Role),
@@ -410,10 +411,10 @@ pub(crate) fn outgoing<R: Read + ?Sized>(
     reader.starting_with(Table::Outbox, &prefix, limit)?.into_iter().map(read).collect()
 }
 
-/// Says in words what holds a conversation up, or that nothing does.
-pub(crate) fn set_notice(ctx: &mut Ctx<'_>, id: ConversationId, notice: Option<String>) -> Result<(), CoreError> {
-    if let Some(mut info) = ctx.txn.load::<Info>(&id)?.filter(|info| info.notice != notice) {
-        info.notice = notice;
+/// Notes what holds a conversation up, or that nothing does.
+pub(crate) fn set_hold(ctx: &mut Ctx<'_>, id: ConversationId, hold: Option<Hold>) -> Result<(), CoreError> {
+    if let Some(mut info) = ctx.txn.load::<Info>(&id)?.filter(|info| info.hold != hold) {
+        info.hold = hold;
         ctx.txn.store(&id, &info);
         ctx.event(Event::Conversation(id));
     }
@@ -469,7 +470,7 @@ mod tests {
         let mut txn = Txn::new(&vault);
         let ids = [ConversationId([1; 32]), ConversationId([2; 32])];
         let state = GroupState::default().encode();
-        let info = Info { peer: None, state, leaves: Vec::new(), intents: Vec::new(), notice: None, opening: false };
+        let info = Info { peer: None, state, leaves: Vec::new(), intents: Vec::new(), opening: false, hold: None };
         for id in ids {
             txn.store(&id, &Progress::new(Phase::Live, Seq(1), EpochId([1; 32])));
             txn.store(&id, &info);

@@ -66,7 +66,7 @@ impl Pair {
             state: state.encode(),
             leaves,
             intents: Vec::new(),
-            notice: None,
+            hold: None,
             opening: false,
         };
         let mut log = Log::default();
@@ -200,7 +200,7 @@ fn a_view_that_agrees_is_handed_on_and_one_that_differs_is_a_server_that_lies() 
     let other = pair.text(Some(LogView { seq: seen.seq, hash: [9; 32] }));
     let out = pair.page(vec![other]);
     assert_eq!((out.value[0].agreed, out.refusals()), (None, 1));
-    assert!(pair.alice.step(|ctx| ctx.txn.need::<Info>(&ID).unwrap().notice.is_some()).value);
+    assert!(pair.alice.step(|ctx| ctx.txn.need::<Info>(&ID).unwrap().hold.is_some()).value);
 }
 
 #[test]

@@ -6,10 +6,10 @@
 use minicbor::{Decode, Encode};
 use stonechat_wire::{AccountId, AccountLog, AccountState, Handle, Timestamp, TreeHash};
 
-use crate::api::Doubt;
+use crate::api::{Distrust, Doubt};
 use crate::content::Notice;
 use crate::crypto::Secret;
-use crate::error::{CoreError, Stop};
+use crate::error::{CoreError, Judged, refuse};
 use crate::step::Ctx;
 use crate::store::{Listed, Read, Record, Table, VaultError, damaged};
 
@@ -178,9 +178,8 @@ pub(crate) fn learn(
     ctx: &mut Ctx<'_>,
     log: &AccountLog,
     expected: Option<AccountId>,
-) -> Result<AccountState, Stop<Unlearned>> {
-    let state =
-        AccountState::verify(log, expected).map_err(|error| Stop::Refused(Unlearned::Invalid(error.to_string())))?;
+) -> Judged<AccountState, Distrust> {
+    let state = AccountState::verify(log, expected).or_else(|_| refuse(Distrust::Log))?;
     let id = state.id();
     match ctx.txn.load::<Contact>(&id)? {
         None => {
@@ -202,25 +201,7 @@ pub(crate) fn learn(
         Some(mut stored) => {
             stored.doubt = Some(Doubt::OtherThanFirst);
             ctx.txn.store(&id, &stored);
-            Err(Stop::Refused(Unlearned::Contradicts))
-        }
-    }
-}
-
-/// Why a log is not stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Unlearned {
-    /// It does not verify.
-    Invalid(String),
-    /// It is another than the one that is stored, which keeps its doubt.
-    Contradicts,
-}
-
-impl std::fmt::Display for Unlearned {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Invalid(why) => f.write_str(why),
-            Self::Contradicts => Doubt::OtherThanFirst.fmt(f),
+            refuse(Distrust::Contradicts)
         }
     }
 }
@@ -275,7 +256,7 @@ mod tests {
     use crate::error::refusal_of;
     use crate::testing::{Home, Person};
 
-    fn taken(home: &mut Home, log: &AccountLog, expected: Option<AccountId>) -> Result<AccountState, Unlearned> {
+    fn taken(home: &mut Home, log: &AccountLog, expected: Option<AccountId>) -> Result<AccountState, Distrust> {
         home.step(|ctx| refusal_of(learn(ctx, log, expected))).value.unwrap()
     }
 
@@ -293,7 +274,7 @@ mod tests {
     #[test]
     fn a_log_of_somebody_else_than_expected_is_not_stored() {
         let (mut home, bob, carol) = (Home::of("alice"), Person::of("bob", 10), Person::of("carol", 20));
-        assert!(matches!(taken(&mut home, &bob.log, Some(carol.id())), Err(Unlearned::Invalid(_))));
+        assert!(matches!(taken(&mut home, &bob.log, Some(carol.id())), Err(Distrust::Log)));
         assert!(!home.step(|ctx| ctx.txn.has::<Contact>(&bob.id()).unwrap()).value);
     }
 
@@ -323,7 +304,7 @@ mod tests {
         let (mut home, bob) = (Home::of("alice"), Person::of("bob", 10));
         let ((one, _), (other, _)) = (bob.with_device(30), bob.with_device(40));
         taken(&mut home, &one, None).unwrap();
-        assert_eq!(taken(&mut home, &other, None), Err(Unlearned::Contradicts));
+        assert_eq!(taken(&mut home, &other, None), Err(Distrust::Contradicts));
         let stored = home.step(|ctx| ctx.txn.load::<Contact>(&bob.id()).unwrap().unwrap()).value;
         assert_eq!((stored.log, stored.doubt), (one, Some(Doubt::OtherThanFirst)));
     }

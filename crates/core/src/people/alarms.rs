@@ -2,11 +2,11 @@
 
 use minicbor::{Decode, Encode};
 use sha2::{Digest as _, Sha256};
-use stonechat_directory::{Evidence, ProofError};
+use stonechat_directory::Evidence;
 use stonechat_wire::{AccountId, DeviceId, Timestamp};
 
 use super::monitor::MonitorRecord;
-use crate::api::{Alarm, AlarmId, AlarmKind, CommandError, Event, Outcome};
+use crate::api::{Alarm, AlarmId, AlarmKind, CommandError, Event, Finding, Outcome};
 use crate::error::{Answer, CoreError};
 use crate::step::Ctx;
 use crate::store::{Listed, Read as _, Record, Table};
@@ -17,8 +17,7 @@ use crate::store::{Listed, Read as _, Record, Table};
 pub(crate) struct AlarmRecord {
     #[n(0)]
     pub kind: crate::api::AlarmKind,
-    #[n(1)]
-    pub what: String,
+    // 1 was what it said, in English, until version 2 of the vault.
     #[n(2)]
     pub at: Timestamp,
     #[n(3)]
@@ -30,6 +29,9 @@ pub(crate) struct AlarmRecord {
     /// The contact whom it is about, if it is about one: the other locks stay as they are.
     #[n(6)]
     pub about: Option<AccountId>,
+    /// What was found.
+    #[n(7)]
+    pub finding: Finding,
 }
 
 impl Record for AlarmRecord {
@@ -52,7 +54,7 @@ impl AlarmRecord {
         Alarm {
             id,
             kind: self.kind,
-            what: self.what.clone(),
+            finding: self.finding.clone(),
             at: self.at,
             device: self.device,
             evidence: self.evidence.clone(),
@@ -62,20 +64,20 @@ impl AlarmRecord {
 }
 
 /// What an alarm is raised about.
-pub(crate) struct Finding {
+pub(crate) struct Raised {
     id: AlarmId,
     record: AlarmRecord,
 }
 
-impl Finding {
+impl Raised {
     /// The same kind and subject is the same alarm.
-    pub(crate) fn new(kind: AlarmKind, subject: &[u8], what: String, evidence: Option<Evidence>) -> Self {
+    pub(crate) fn new(kind: AlarmKind, subject: &[u8], finding: Finding, evidence: Option<Evidence>) -> Self {
         let digest = Sha256::new_with_prefix(kind.name()).chain_update(subject).finalize();
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
         let evidence = evidence.map(|evidence| evidence.to_json());
         let at = Timestamp(0);
-        let record = AlarmRecord { kind, what, at, device: None, evidence, dismissed: false, about: None };
+        let record = AlarmRecord { kind, finding, at, device: None, evidence, dismissed: false, about: None };
         Self { id: AlarmId(id), record }
     }
 
@@ -93,8 +95,8 @@ impl Finding {
 }
 
 /// Raises an alarm, once for each kind and subject. Evidence that comes later is added.
-pub(super) fn raise(ctx: &mut Ctx<'_>, finding: Finding) {
-    let Finding { id, record } = finding;
+pub(super) fn raise(ctx: &mut Ctx<'_>, raised: Raised) {
+    let Raised { id, record } = raised;
     let record = match ctx.txn.load::<AlarmRecord>(&id).ok().flatten() {
         // What a person settled about the own account is settled; what the directory does again is news again.
         Some(old) if old.dismissed && !matches!(old.kind, AlarmKind::Device | AlarmKind::Log) => {
@@ -117,16 +119,12 @@ pub(crate) fn dismiss(ctx: &mut Ctx<'_>, alarm: AlarmId) -> Answer<Outcome> {
 }
 
 /// The directory answered with a head that too few of its witnesses confirm: that gets better, or it is an alarm.
-pub(super) fn unwitnessed(ctx: &mut Ctx<'_>, error: &ProofError) -> Result<(), CoreError> {
+pub(super) fn unwitnessed(ctx: &mut Ctx<'_>, have: u32, need: u32) -> Result<(), CoreError> {
     let mut record = ctx.txn.load::<MonitorRecord>(&())?.unwrap_or_default();
     record.unwitnessed = record.unwitnessed.saturating_add(1);
     ctx.txn.store(&(), &record);
     if record.unwitnessed >= UNWITNESSED_MAX {
-        let what = format!(
-            "The directory shows no state that enough of its witnesses confirm ({error}). Nobody new can be written to \
-             until it does."
-        );
-        raise(ctx, Finding::new(AlarmKind::Unwitnessed, b"", what, None));
+        raise(ctx, Raised::new(AlarmKind::Unwitnessed, b"", Finding::Unwitnessed { have, need }, None));
     }
     Ok(())
 }

@@ -14,9 +14,9 @@ use stonechat_wire::{
 };
 
 use super::accounts::{Checked, Claim, Contact, Successor, account_of, known, learn, remember_handle, successor_of};
-use super::alarms::{Finding, raise, unwitnessed, witnessed};
+use super::alarms::{Raised, raise, unwitnessed, witnessed};
 use super::heads::{newest, see_head};
-use crate::api::{AlarmKind, Doubt, Event};
+use crate::api::{AlarmKind, Distrust, Doubt, Event, Finding};
 use crate::content::Notice;
 use crate::error::{CoreError, Judged, refusal_of, refuse};
 use crate::step::Ctx;
@@ -63,9 +63,9 @@ pub(crate) enum Belief {
     /// It holds. Whether its head is of one log with the others may still have to be shown.
     Known(AccountState),
     /// Time may help.
-    Later(String),
+    Later(Distrust),
     /// It does not hold.
-    Untrusted(String),
+    Untrusted(Distrust),
 }
 
 /// Verifies an account with its proof and stores it, if it holds and contradicts nothing that was seen before.
@@ -76,15 +76,15 @@ pub(crate) fn believe(
     source: Source,
 ) -> Result<Belief, CoreError> {
     let Some(policy) = policy(&ctx.txn)? else {
-        return Ok(Belief::Later("the directory's policy is not known here yet".into()));
+        return Ok(Belief::Later(Distrust::NoPolicy));
     };
     let verified = match VerifiedAccount::verify(&policy, asked, &proven.log, &proven.proof) {
         Ok(verified) => verified,
-        Err(error @ ProofError::Head(HeadError::Policy(PolicyError::Witnesses { .. }))) => {
+        Err(ProofError::Head(HeadError::Policy(PolicyError::Witnesses { have, need }))) => {
             if source == Source::Server {
-                unwitnessed(ctx, &error)?;
+                unwitnessed(ctx, have, need)?;
             }
-            return Ok(Belief::Later(error.to_string()));
+            return Ok(Belief::Later(Distrust::Witnesses { have, need }));
         }
         Err(error) => return disbelieve(ctx, &policy, asked, proven, source, &error),
     };
@@ -112,9 +112,9 @@ pub(crate) fn believe(
         Err(why) => {
             let stored = before.map(|contact| contact.log);
             let evidence = stored.and_then(|log| contradiction(&policy, &id, &proven.proof, &log));
-            let what = format!("The directory shows another account log for {} than before.", verified.state.handle());
-            raise(ctx, Finding::new(AlarmKind::OtherLog, &id.0, what, evidence).about(id));
-            return Ok(Belief::Untrusted(why.to_string()));
+            let finding = Finding::OtherLog { who: verified.state.handle().clone() };
+            raise(ctx, Raised::new(AlarmKind::OtherLog, &id.0, finding, evidence).about(id));
+            return Ok(Belief::Untrusted(why));
         }
     };
     let connected = see_head(ctx, &policy, verified.head.seen())?;
@@ -123,8 +123,8 @@ pub(crate) fn believe(
 }
 
 /// The same for an account that a welcome or a commit brings: it holds now, or it does not.
-pub(crate) fn believe_member(ctx: &mut Ctx<'_>, proven: &ProvenAccount) -> Judged<AccountId> {
-    let id = AccountState::verify(&proven.log, None).or_else(refuse)?.id();
+pub(crate) fn believe_member(ctx: &mut Ctx<'_>, proven: &ProvenAccount) -> Judged<AccountId, Distrust> {
+    let id = AccountState::verify(&proven.log, None).or_else(|_| refuse(Distrust::Log))?.id();
     match believe(ctx, Asked::Account(&id), proven, Source::Member)? {
         Belief::Known(_) => Ok(id),
         Belief::Later(why) | Belief::Untrusted(why) => refuse(why),
@@ -140,6 +140,7 @@ fn disbelieve(
     source: Source,
     error: &ProofError,
 ) -> Result<Belief, CoreError> {
+    let why = distrust(error);
     let account = match asked {
         Asked::Account(id) => Some(*id),
         Asked::Handle(handle) => account_of(&ctx.txn, handle)?,
@@ -155,15 +156,15 @@ fn disbelieve(
     let proves = evidence.as_ref().is_some_and(|e| matches!(e.judge(), Ok(Verdict::Proven(_))));
     if source == Source::Server || proves {
         let who = match asked {
-            Asked::Handle(handle) => handle.to_string(),
-            Asked::Account(_) => "somebody".to_owned(),
+            Asked::Handle(handle) => Some(handle.clone()),
+            Asked::Account(_) => None,
         };
         let kind = if evidence.is_some() { AlarmKind::OtherLog } else { AlarmKind::Proof };
-        let what = format!("What the server says about {who} does not hold: {error}. It may not be them.");
-        let subject = account.map_or_else(|| who.clone().into_bytes(), |id| id.0.to_vec());
-        raise(ctx, Finding::new(kind, &subject, what, evidence));
+        let name = || who.as_ref().map_or_else(|| "somebody".to_owned(), Handle::to_string).into_bytes();
+        let subject = account.map_or_else(name, |id| id.0.to_vec());
+        raise(ctx, Raised::new(kind, &subject, Finding::ProofFails { who, why }, evidence));
     }
-    Ok(Belief::Untrusted(error.to_string()))
+    Ok(Belief::Untrusted(why))
 }
 
 /// A head that the server gave as its newest must be of now: it publishes at least every hour.
@@ -171,11 +172,11 @@ pub(super) fn out_of_date(
     ctx: &mut Ctx<'_>,
     policy: &DirectoryPolicy,
     head: &Head,
-) -> Result<Option<String>, CoreError> {
-    let why = if head.is_stale(ctx.now) {
-        "the directory shows an old state, or this machine's clock is ahead"
+) -> Result<Option<Distrust>, CoreError> {
+    let (why, finding) = if head.is_stale(ctx.now) {
+        (Distrust::Old, Finding::Stale)
     } else if head.is_from_the_future(ctx.now) {
-        "the directory shows a state of the future: this machine's clock is behind, or the directory's is ahead"
+        (Distrust::Future, Finding::Future)
     } else {
         return Ok(None);
     };
@@ -183,9 +184,8 @@ pub(super) fn out_of_date(
     let evidence = newest
         .filter(|newest| newest.size != head.size())
         .map(|newest| Evidence::heads(policy, &newest.seen(), &head.seen(), &TreeProof::default()));
-    let what = format!("Whoever you write to for the first time cannot be checked: {why}.");
-    raise(ctx, Finding::new(AlarmKind::Stale, b"", what, evidence));
-    Ok(Some(why.into()))
+    raise(ctx, Raised::new(AlarmKind::Stale, b"", finding, evidence));
+    Ok(Some(why))
 }
 
 /// Whether the directory now says less, or something else, of an account than an older head of it said.
@@ -195,7 +195,7 @@ fn taken_back(
     verified: &VerifiedAccount,
     proven: &ProvenAccount,
     before: Option<&Contact>,
-) -> Result<Option<String>, CoreError> {
+) -> Result<Option<Distrust>, CoreError> {
     let Some((checked, stored)) =
         before.and_then(|contact| contact.checked).zip(ctx.txn.load::<ProvenAccount>(&verified.state.id())?)
     else {
@@ -210,16 +210,13 @@ fn taken_back(
     }
     let id = verified.state.id();
     let evidence = Evidence::account_taken_back(policy, &id, &look_up(&stored.proof), &look_up(&proven.proof));
-    let who = verified.state.handle();
-    let what = format!(
-        "The directory took back what it had said about {who}'s account: it may hide a device or a revocation."
-    );
-    raise(ctx, Finding::new(AlarmKind::TakenBack, &id.0, what.clone(), Some(evidence)).about(id));
+    let finding = Finding::TakenBack { who: verified.state.handle().clone() };
+    raise(ctx, Raised::new(AlarmKind::TakenBack, &id.0, finding, Some(evidence)).about(id));
     if let Some(mut contact) = ctx.txn.load::<Contact>(&id)? {
         contact.doubt = Some(Doubt::TakenBack);
         ctx.txn.store(&id, &contact);
     }
-    Ok(Some(what))
+    Ok(Some(Distrust::TakenBack))
 }
 
 /// Keeps a proof that says more, or later, than the one that is kept.
@@ -303,17 +300,28 @@ fn claim(ctx: &mut Ctx<'_>, handle: &Handle, id: AccountId, contact: &Contact) -
     let evidence = policy
         .zip(first.zip(second))
         .and_then(|(policy, (first, second))| handle_moved(&policy, handle, &first.proof, &second.proof));
-    let what = format!(
-        "{handle} belongs to another account than before. They started over, or somebody else has their handle: ask them \
-         by another way, and compare safety numbers."
-    );
-    raise(
-        ctx,
-        Finding::new(AlarmKind::HandleMoved, &[handle.as_str().as_bytes(), &id.0].concat(), what, evidence)
-            .about(known),
-    );
+    let subject = [handle.as_str().as_bytes(), &id.0].concat();
+    let finding = Finding::HandleMoved { handle: handle.clone() };
+    raise(ctx, Raised::new(AlarmKind::HandleMoved, &subject, finding, evidence).about(known));
     ctx.mail.notices.push((known, Notice::StartedOver(handle.clone())));
     Ok(())
+}
+
+/// What a proof that does not hold says of whoever made it.
+pub(super) fn distrust(error: &ProofError) -> Distrust {
+    match error {
+        ProofError::Head(HeadError::Policy(PolicyError::Witnesses { have, need })) => {
+            Distrust::Witnesses { have: *have, need: *need }
+        }
+        ProofError::Head(
+            HeadError::Policy(PolicyError::Malformed { .. } | PolicyError::Log(_)) | HeadError::Record,
+        ) => Distrust::Head,
+        ProofError::Malformed | ProofError::False { .. } => Distrust::Proof,
+        ProofError::Log(_) => Distrust::Log,
+        ProofError::OtherLog => Distrust::OtherLog,
+        ProofError::OtherAccount => Distrust::OtherAccount,
+        ProofError::NoHandle => Distrust::NoHandle,
+    }
 }
 
 /// The look-up of an account in a proof, as evidence takes it.

@@ -54,9 +54,9 @@ impl People {
             Ok(entries) => match refusal_of(learn(ctx, &AccountLog(entries), Some(account)))? {
                 Ok(_) => Ok(Outcome::Done),
                 // Another device was faster: the watch brings its entry, and the person may try again.
-                Err(why) => Err(CommandError::Refused(why.to_string())),
+                Err(_) => Err(CommandError::Overtaken),
             },
-            Err(_) => Err(CommandError::Refused("the account log is full".into())),
+            Err(_) => Err(CommandError::LogFull),
         };
         self.monitor.look_at(ctx.now.plus_secs(1));
         ctx.finish(command, result);

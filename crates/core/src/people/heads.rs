@@ -9,11 +9,11 @@ use stonechat_directory::{DirectoryPolicy, Evidence, Head, tlog};
 use stonechat_wire::{AccountId, ErrorCode, Failure, LogHead, Request, SignedHead, Timestamp, TreeHash, TreeProof};
 
 use super::accounts::{Checked, Contact, handle_of};
-use super::alarms::{Finding, raise};
+use super::alarms::{Raised, raise};
 use super::belief::{policy, settle_contact};
 use super::lookup::backoff_secs;
 use super::{People, Question};
-use crate::api::{AlarmKind, Doubt, Link};
+use crate::api::{AlarmKind, Doubt, Finding, Link, Refusal};
 use crate::content::ToldHead;
 use crate::error::CoreError;
 use crate::step::Ctx;
@@ -132,11 +132,8 @@ pub(crate) fn see_head(ctx: &mut Ctx<'_>, policy: &DirectoryPolicy, seen: SeenHe
 }
 
 fn forked(ctx: &mut Ctx<'_>, seen: &SeenHead, evidence: Option<Evidence>) {
-    let what =
-        "The directory shows different people different states, or cannot show that it does not. Nobody's keys can \
-                be checked. Keep the evidence, and tell people by another way."
-            .to_owned();
-    raise(ctx, Finding::new(AlarmKind::Fork, &[&seen.size.to_be_bytes()[..], &seen.root.0].concat(), what, evidence));
+    let subject = [&seen.size.to_be_bytes()[..], &seen.root.0].concat();
+    raise(ctx, Raised::new(AlarmKind::Fork, &subject, Finding::Forked, evidence));
     // Every lock is open now, and nobody is looked up.
     ctx.mail.all_changed = true;
     ctx.mail.forked = true;
@@ -236,8 +233,8 @@ pub(super) fn head_answered(ctx: &mut Ctx<'_>, signed: &SignedHead) -> Result<()
     let Some(policy) = policy(&ctx.txn)? else { return Ok(()) };
     match Head::verify(&policy, signed) {
         Ok(head) => see_head(ctx, &policy, head.seen()).map(drop),
-        Err(error) => {
-            ctx.refused(None, format!("a head of the directory was thrown away: {error}"));
+        Err(_) => {
+            ctx.refused(None, Refusal::Head);
             Ok(())
         }
     }
@@ -266,7 +263,7 @@ pub(crate) fn told(ctx: &mut Ctx<'_>, member: AccountId, told: &ToldHead) -> Res
     let newest = newest(&ctx.txn)?;
     let familiar = newest.is_some_and(|newest| (newest.size, newest.root) == (seen.size, seen.root));
     if !familiar && !seen.is_signed(&policy) {
-        ctx.refused(None, "a member told of a state of the directory that it never signed; it was ignored");
+        ctx.refused(None, Refusal::UnsignedHead);
         return Ok(());
     }
     // A member may tell of many states that the directory really signed; some at a time are enough to find a fork.
@@ -287,11 +284,10 @@ pub(crate) fn told(ctx: &mut Ctx<'_>, member: AccountId, told: &ToldHead) -> Res
     match mine {
         Some(entry) if entry.hash() == told.own.hash => Ok(()),
         Some(_) => {
-            let who = handle_of(&ctx.txn, &member)?.map_or_else(|| "Somebody".into(), |handle| handle.to_string());
+            let finding = Finding::OtherLogForThem { who: handle_of(&ctx.txn, &member)? };
             contact.doubt = Some(Doubt::OtherForThem);
             ctx.txn.store(&member, &contact);
-            let what = format!("{who}'s own account log is another than the one that the directory shows here.");
-            raise(ctx, Finding::new(AlarmKind::OtherLog, &member.0, what, None).about(member));
+            raise(ctx, Raised::new(AlarmKind::OtherLog, &member.0, finding, None).about(member));
             ctx.mail.changed.insert(member);
             Ok(())
         }

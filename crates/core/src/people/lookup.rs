@@ -8,10 +8,10 @@ use stonechat_directory::proof::Asked;
 use stonechat_wire::{AccountId, ErrorCode, Failure, Handle, ProvenAccount, Request, Timestamp};
 
 use super::accounts::{Claim, Contact, known};
-use super::alarms::{Finding, raise};
+use super::alarms::{Raised, raise};
 use super::belief::{Belief, Source, believe};
 use super::{People, Question};
-use crate::api::{AlarmKind, Command, CommandError, CommandId, Doubt, Event, Link};
+use crate::api::{AlarmKind, Command, CommandError, CommandId, Distrust, Doubt, Event, Finding, Link, Refusal};
 use crate::error::{Answer, CoreError};
 use crate::step::Ctx;
 use crate::store::Read as _;
@@ -92,18 +92,18 @@ impl People {
                 let claimed = Some(state.id());
                 return settle_claims(ctx, handle, claimed);
             }
-            Belief::Later(why) => return self.look_up_later(ctx, handle, &why),
+            Belief::Later(why) => return self.look_up_later(ctx, handle, why),
             Belief::Untrusted(why) => why,
         };
         settle_claims(ctx, handle, None)?;
         for waiting in self.take_waiting(handle) {
-            ctx.finish(waiting.id, Err(CommandError::Untrusted(handle.clone(), trouble.clone())));
+            ctx.finish(waiting.id, Err(CommandError::Untrusted(handle.clone(), trouble)));
         }
         Ok(())
     }
 
     /// Whose a handle is can be told later. Commands wait, but not for ever.
-    pub(crate) fn look_up_later(&mut self, ctx: &mut Ctx<'_>, handle: &Handle, why: &str) -> Result<(), CoreError> {
+    pub(crate) fn look_up_later(&mut self, ctx: &mut Ctx<'_>, handle: &Handle, why: Distrust) -> Result<(), CoreError> {
         let (at, tries) = self.look_ups.again.entry(handle.clone()).or_insert((ctx.now, 0));
         *tries += 1;
         *at = ctx.now.plus_secs(backoff_secs(*tries));
@@ -111,7 +111,7 @@ impl People {
         ctx.wake(again, "a handle is looked up again");
         if tries >= LOOK_UP_TRIES {
             for waiting in self.take_waiting(handle) {
-                ctx.finish(waiting.id, Err(CommandError::Directory(why.to_owned())));
+                ctx.finish(waiting.id, Err(CommandError::Directory(why)));
             }
         }
         Ok(())
@@ -147,14 +147,14 @@ impl People {
             ErrorCode::NotFound => settle_claims(ctx, handle, None)?,
             // About to be published, or the directory is slow.
             ErrorCode::Unpublished | ErrorCode::Unavailable | ErrorCode::Slow => {
-                return self.look_up_later(ctx, handle, &failure.to_string());
+                return self.look_up_later(ctx, handle, Distrust::Server(failure.code));
             }
             _ => {}
         }
         for waiting in self.take_waiting(handle) {
             let error = match failure.code {
                 ErrorCode::NotFound => CommandError::UnknownHandle(handle.clone()),
-                _ => CommandError::Refused(failure.to_string()),
+                _ => CommandError::refused(failure),
             };
             ctx.finish(waiting.id, Err(error));
         }
@@ -212,13 +212,10 @@ impl People {
                 if tries == TOLD_TRIES
                     && let Some(mut contact) = ctx.txn.load::<Contact>(&account)?
                 {
-                    let who = state.handle();
-                    let what = format!(
-                        "{who} says that their account log is longer than the directory shows: it may hide that a device was revoked."
-                    );
+                    let finding = Finding::KeptBack { who: state.handle().clone() };
                     contact.doubt = Some(Doubt::KeptBack);
                     ctx.txn.store(&account, &contact);
-                    raise(ctx, Finding::new(AlarmKind::Unpublished, &account.0, what, None).about(account));
+                    raise(ctx, Raised::new(AlarmKind::Unpublished, &account.0, finding, None).about(account));
                     ctx.mail.changed.insert(account);
                 }
                 Ok(())
@@ -270,8 +267,7 @@ impl People {
         }
         if std::mem::take(&mut ctx.mail.forked) {
             for (handle, waiting) in std::mem::take(&mut self.look_ups.waiting) {
-                let why = "the directory has forked".to_owned();
-                ctx.finish(waiting.id, Err(CommandError::Untrusted(handle, why)));
+                ctx.finish(waiting.id, Err(CommandError::Untrusted(handle, Distrust::Forked)));
             }
         }
         let mut settled = Vec::new();
@@ -307,7 +303,7 @@ pub(crate) fn settle_claims(ctx: &mut Ctx<'_>, handle: &Handle, owner: Option<Ac
         {
             contact.doubt = Some(Doubt::HandleDenied);
             ctx.txn.store(account, &contact);
-            ctx.refused(None, format!("somebody calls themselves {handle}, which the server says is not their handle"));
+            ctx.refused(None, Refusal::Handle { who: handle.clone() });
         }
         ctx.txn.remove::<Claim>(&key);
     }

@@ -130,7 +130,7 @@ impl People {
             Some(Question::Consistency { newest, head }) => self.consistency_refused(ctx, &newest, &head, failure)?,
             Some(Question::OwnLookUp | Question::OwnHistory) => self.look_refused(ctx, failure)?,
             Some(Question::ExtendAccount { command, .. }) => {
-                ctx.finish(command, Err(CommandError::Refused(failure.to_string())));
+                ctx.finish(command, Err(CommandError::refused(failure)));
             }
             // A server without a directory: nobody new can be checked, and that is said where it matters.
             Some(Question::Policy | Question::Head) | None => {}

@@ -5,7 +5,7 @@
 
 use minicbor::{Decode, Encode};
 use stonechat_directory::proof::{Asked, verify_account, verify_handle};
-use stonechat_directory::{Evidence, Head, HeadError, PolicyError, ProofError, VerifiedAccount, VerifiedHistory};
+use stonechat_directory::{Evidence, Head, ProofError, VerifiedAccount, VerifiedHistory};
 use stonechat_wire::limits::HISTORY_VERSIONS_MAX;
 use stonechat_wire::{
     AccountHistory, AccountLog, DeviceId, ErrorCode, Failure, LogBody, LogHead, ProvenAccount, Request, Timestamp,
@@ -13,13 +13,13 @@ use stonechat_wire::{
 };
 
 use super::accounts::{Contact, learn};
-use super::alarms::{Finding, raise, unwitnessed, witnessed};
+use super::alarms::{Raised, raise, unwitnessed, witnessed};
 use super::belief::{
-    Belief, Source, believe, contradiction, handle_moved, is_policy_pinned, look_up, out_of_date, policy,
+    Belief, Source, believe, contradiction, distrust, handle_moved, is_policy_pinned, look_up, out_of_date, policy,
 };
 use super::heads::see_head;
 use super::{People, Question};
-use crate::api::{AlarmKind, Link};
+use crate::api::{AlarmKind, Distrust, Finding, Link, Refusal};
 use crate::error::{CoreError, refusal_of};
 use crate::step::Ctx;
 use crate::store::{Read as _, Record, Table};
@@ -164,11 +164,8 @@ impl People {
                     let stored = ctx.txn.load::<ProvenAccount>(&account)?;
                     let evidence =
                         stored.and_then(|stored| handle_moved(&policy, &handle, &stored.proof, &found.proof));
-                    let what = format!(
-                        "The directory gives your handle {handle} to another account: whoever looks you up now reaches \
-                         somebody else. If you did not start over with it yourself, tell your contacts by another way."
-                    );
-                    raise(ctx, Finding::new(AlarmKind::HandleMoved, &holder.value.0, what, evidence));
+                    let finding = Finding::OwnHandleGiven { handle };
+                    raise(ctx, Raised::new(AlarmKind::HandleMoved, &holder.value.0, finding, evidence));
                     return self.look_over(ctx, false);
                 }
                 Err(error) => return self.own_proof_fails(ctx, &error),
@@ -185,18 +182,15 @@ impl People {
         {
             own_grew(ctx, &found.log, own.0.len(), device)?;
         } else {
-            let what = "The directory names an account log for you that your keys did not sign: others are shown devices that \
-                        are not yours. Tell your contacts by another way, and keep the evidence."
-                .to_owned();
             let evidence = contradiction(&policy, &account, &found.proof, &own);
-            raise(ctx, Finding::new(AlarmKind::OtherLog, &account.0, what, evidence));
+            raise(ctx, Raised::new(AlarmKind::OtherLog, &account.0, Finding::OwnLogForged, evidence));
             return self.look_over(ctx, false);
         }
         // It holds: it is what others are shown.
         if let Belief::Untrusted(why) | Belief::Later(why) =
             believe(ctx, Asked::Handle(&handle), found, Source::Server)?
         {
-            ctx.refused(None, format!("what the directory says of this account does not hold: {why}"));
+            ctx.refused(None, Refusal::OwnAccount(why));
             return self.look_over(ctx, false);
         }
         ctx.mail.look_again = true;
@@ -204,11 +198,9 @@ impl People {
     }
 
     fn own_proof_fails(&mut self, ctx: &mut Ctx<'_>, error: &ProofError) -> Result<(), CoreError> {
-        if matches!(error, ProofError::Head(HeadError::Policy(PolicyError::Witnesses { .. }))) {
-            unwitnessed(ctx, error)?;
-        } else {
-            let what = format!("What the directory says of your own account does not hold: {error}.");
-            raise(ctx, Finding::new(AlarmKind::Proof, b"own", what, None));
+        match distrust(error) {
+            Distrust::Witnesses { have, need } => unwitnessed(ctx, have, need)?,
+            why => raise(ctx, Raised::new(AlarmKind::Proof, b"own", Finding::OwnProofFails { why }, None)),
         }
         self.look_over(ctx, false)
     }
@@ -229,15 +221,12 @@ impl People {
         // What is longer than the log here is judged with the log that the look-up brings.
         let wrong = said.log.iter().find(|v| v.value.length <= own.0.len() as u64 && !is_prefix(&v.value, &own));
         if let Some(version) = wrong {
-            let what = format!(
-                "In its epoch {} the directory named an account log for you that your keys did not sign.",
-                version.epoch
-            );
-            raise(ctx, Finding::new(AlarmKind::OtherLog, &account.0, what, None));
+            let finding = Finding::OwnLogWasForged { epoch: version.epoch };
+            raise(ctx, Raised::new(AlarmKind::OtherLog, &account.0, finding, None));
         }
         if let Some(newest) = said.handle.first().filter(|newest| newest.value != account) {
-            let what = format!("The directory gives your handle {handle} to another account.");
-            raise(ctx, Finding::new(AlarmKind::HandleMoved, &newest.value.0, what, None));
+            let finding = Finding::OwnHandleGiven { handle };
+            raise(ctx, Raised::new(AlarmKind::HandleMoved, &newest.value.0, finding, None));
         }
         Ok(())
     }
@@ -263,21 +252,14 @@ fn own_published(
             let (first, second) = (look_up(&stored.proof), look_up(&found.proof));
             Evidence::account_taken_back(&policy, &account, &first, &second)
         });
-        let what =
-            "The directory took back a part of your account log: others are shown an older list of your devices, \
-                    with those that you revoked."
-                .to_owned();
-        raise(ctx, Finding::new(AlarmKind::TakenBack, &account.0, what, evidence));
+        raise(ctx, Raised::new(AlarmKind::TakenBack, &account.0, Finding::OwnLogTakenBack, evidence));
     }
     record.published = record.published.max(said.length);
     if (said.length as usize) < own.0.len() {
         let since = *record.missing_since.get_or_insert(ctx.now);
         if since.plus_secs(PUBLISH_SECS) < ctx.now {
-            let what = "The server took a change of your devices and does not publish it: others still trust what you \
-                        revoked. Tell them by another way."
-                .to_owned();
             let evidence = contradiction(&policy, &account, &found.proof, own);
-            raise(ctx, Finding::new(AlarmKind::Unpublished, &account.0, what, evidence));
+            raise(ctx, Raised::new(AlarmKind::Unpublished, &account.0, Finding::OwnLogUnpublished, evidence));
         }
     } else {
         record.missing_since = None;
@@ -290,36 +272,18 @@ fn own_published(
 fn own_grew(ctx: &mut Ctx<'_>, log: &AccountLog, known: usize, this: DeviceId) -> Result<(), CoreError> {
     for entry in &log.0[known..] {
         let Ok(body) = decode_canonical::<LogBody>(&entry.body) else { continue };
-        let (kind, what, device) = match body {
-            LogBody::AddDevice { device, .. } => (
-                AlarmKind::Device,
-                format!(
-                    "A device was added to your account, and not by this one: {}. If it was not you, revoke it now: it \
-                     can read what is written from here on.",
-                    device.id
-                ),
-                Some(device.id),
-            ),
-            LogBody::RevokeDevice { device, .. } if device == this => (
-                AlarmKind::Log,
-                "This device was revoked by another device of your account. It can read nothing new.".to_owned(),
-                None,
-            ),
-            LogBody::RevokeDevice { device, .. } => (
-                AlarmKind::Log,
-                format!("The device {device} of your account was revoked, and not by this one."),
-                None,
-            ),
-            LogBody::RotateRecovery { .. } => (
-                AlarmKind::Log,
-                "Your recovery words were replaced, and not by this device. If it was not you, somebody has taken your \
-                 account's keys."
-                    .to_owned(),
-                None,
-            ),
+        let (kind, finding, device) = match body {
+            LogBody::AddDevice { device, .. } => {
+                (AlarmKind::Device, Finding::DeviceAdded { device: device.id }, Some(device.id))
+            }
+            LogBody::RevokeDevice { device, .. } if device == this => {
+                (AlarmKind::Log, Finding::ThisDeviceRevoked, None)
+            }
+            LogBody::RevokeDevice { device, .. } => (AlarmKind::Log, Finding::DeviceRevoked { device }, None),
+            LogBody::RotateRecovery { .. } => (AlarmKind::Log, Finding::RecoveryReplaced, None),
             LogBody::Genesis { .. } => continue,
         };
-        raise(ctx, Finding::new(kind, &entry.hash(), what, None).device(device));
+        raise(ctx, Raised::new(kind, &entry.hash(), finding, None).device(device));
     }
     let account = ctx.me.account();
     match refusal_of(learn(ctx, log, Some(account)))? {

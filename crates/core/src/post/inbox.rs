@@ -8,7 +8,7 @@ use stonechat_wire::limits::PAGE_ENTRIES_MAX;
 use stonechat_wire::{Envelope, Lane, List, Request};
 
 use super::{Post, Question};
-use crate::api::Link;
+use crate::api::{LetterFault, Link, Refusal};
 use crate::crypto::letter::{LetterBody, UnverifiedLetter};
 use crate::error::{CoreError, Judged, refusal_of, refuse};
 use crate::limits::SEEN_MAX;
@@ -31,7 +31,7 @@ impl Post {
         for envelope in envelopes.iter() {
             self.expected = self.expected.saturating_sub(1);
             if let Err(why) = refusal_of(open(ctx, envelope))? {
-                ctx.refused(None, format!("a letter in the inbox was thrown away: {why}"));
+                ctx.refused(None, Refusal::Letter(why));
             }
         }
         for lane in [Lane::Contacts, Lane::Strangers] {
@@ -44,24 +44,24 @@ impl Post {
     }
 }
 
-fn open(ctx: &mut Ctx<'_>, envelope: &Envelope) -> Judged<()> {
+fn open(ctx: &mut Ctx<'_>, envelope: &Envelope) -> Judged<(), LetterFault> {
     let me = ctx.me;
-    let unverified =
-        UnverifiedLetter::open(&me.secrets, me.account(), me.record.device, &envelope.sealed).or_else(refuse)?;
+    let unverified = UnverifiedLetter::open(&me.secrets, me.account(), me.record.device, &envelope.sealed)
+        .or_else(|_| refuse(LetterFault::Unreadable))?;
     let sender = unverified.sender();
     // The proof first: what does not hold is nobody's letter. Without one, only who is known already is heard.
     let known = known(ctx, &sender)?;
     let state = match unverified.proven() {
         Some(proven) => match (believe(ctx, About::Account(&sender), &proven, Source::Member)?, known) {
             (Belief::Known(state), _) | (Belief::Later(_), Some(state)) => state,
-            (Belief::Later(why), None) | (Belief::Untrusted(why), _) => return refuse(why),
+            (Belief::Later(why), None) | (Belief::Untrusted(why), _) => return refuse(LetterFault::Sender(why)),
         },
         None => match known {
             Some(state) => state,
-            None => return refuse("it is from somebody unknown and brings no proof of the directory"),
+            None => return refuse(LetterFault::Unknown),
         },
     };
-    let letter = unverified.verify(&state).or_else(refuse)?;
+    let letter = unverified.verify(&state).or_else(|_| refuse(LetterFault::Signature))?;
     if !is_new(ctx, b'l', &letter.id)? {
         return Ok(());
     }
@@ -148,7 +148,7 @@ mod tests {
         let (mut home, carol) = (Home::of("alice"), Person::of("carol", 20));
         let letter = letter(&mut home, &carol, 1);
         let out = home.step(|ctx| (refusal_of(open(ctx, &letter)).unwrap(), ctx.mail.letters.len()));
-        assert!(matches!(out.value, (Err(why), 0) if why.contains("no proof")));
+        assert!(matches!(out.value, (Err(LetterFault::Unknown), 0)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ pub(crate) mod outbox;
 
 use stonechat_wire::{Failure, Reply};
 
-use crate::api::{CommandError, CommandId, Link};
+use crate::api::{CommandError, CommandId, Link, Refusal};
 use crate::blobs::Blobs;
 use crate::error::CoreError;
 use crate::links::Room;
@@ -93,7 +93,7 @@ impl Post {
             Some(Question::Post(key)) => outbox::put_off(ctx, &key, failure),
             Some(Question::AckInbox) => {
                 // They come again after the next log-in, and are recognised.
-                ctx.refused(None, format!("the server did not take back what is in the inbox: {failure}"));
+                ctx.refused(None, Refusal::InboxKept(failure.code));
                 Ok(())
             }
             None => Ok(()),

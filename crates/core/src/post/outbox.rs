@@ -7,7 +7,7 @@ use stonechat_wire::{
 };
 
 use super::{Post, Question};
-use crate::api::{Link, Outcome};
+use crate::api::{ChangeFault, Link, Outcome, Refusal};
 use crate::blobs::{self, Blobs};
 use crate::crypto::letter::{INLINE_WELCOME_BYTES_MAX, Letter, LetterBody, Welcome, seal, seal_blob};
 use crate::error::{CoreError, Judged, refuse};
@@ -68,7 +68,7 @@ pub(crate) fn invite(
     to: &Invitation,
     package: &Bytes<WELCOME_BYTES_MAX>,
     added: &[(AccountId, DeviceId)],
-) -> Judged<()> {
+) -> Judged<(), ChangeFault> {
     let own_bytes = ctx.txn.load::<ProvenAccount>(&ctx.me.account())?.map_or(0, |proof| proof.to_bytes().len());
     let (welcome, blob) = if package.len() + own_bytes <= INLINE_SENT_BYTES_MAX {
         let bytes = Bytes::new(package.to_vec()).map_err(|_| CoreError::bug("an inline welcome over its bound"))?;
@@ -76,7 +76,7 @@ pub(crate) fn invite(
     } else {
         let (key, ciphertext, hash) = seal_blob(ctx.rng, package);
         let Some((id, chunks)) = blobs::keep(ctx, &ciphertext) else {
-            return refuse("the welcome is too large");
+            return refuse(ChangeFault::TooLarge);
         };
         (Welcome::Blob { id, key, chunks, hash }, Some(id))
     };
@@ -121,8 +121,8 @@ pub(crate) fn write_letter(
     let sealed = match seal(ctx.rng, account, keys, &letter, &me.signing) {
         Ok(sealed) => sealed,
         // Nothing that trying again would change: an account log that has grown too long, or an inbox key that is none.
-        Err(error) => {
-            ctx.refused(None, format!("{} cannot be written to: {error}", state.handle()));
+        Err(_) => {
+            ctx.refused(None, Refusal::Inbox { who: state.handle().clone() });
             return Ok(());
         }
     };
@@ -197,7 +197,7 @@ pub(super) fn put_off(ctx: &mut Ctx<'_>, key: &LetterKey, failure: &Failure) -> 
     let dead = failure.code == ErrorCode::NotFound || record.tries > LETTER_TRIES_MAX;
     if dead || (failure.code == ErrorCode::Closed && record.tries > 1) {
         ctx.txn.remove::<LetterRecord>(key);
-        ctx.refused(None, format!("a letter could not be delivered: {failure}"));
+        ctx.refused(None, Refusal::LetterLost(failure.code));
         return Ok(());
     }
     let backoff = 1_u64 << record.tries.min(12);

@@ -3,6 +3,7 @@
 //! Knows how records are written, and nothing of what is in them: each record's type stands beside the room that owns it.
 
 mod record;
+pub(crate) mod upgrade;
 pub mod vault;
 
 pub(crate) use record::{Listed, Read, Record, damaged, optional32};

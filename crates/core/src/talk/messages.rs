@@ -86,7 +86,7 @@ pub(crate) fn message_of(record: &MessageRecord, sender_handle: Handle) -> Resul
         sender: record.sender,
         sender_handle,
         sent_at: record.sent_at,
-        body,
+        body: body.shown(),
         status: record.status,
     })
 }

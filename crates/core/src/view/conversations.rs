@@ -163,13 +163,13 @@ fn describe(
 ) -> Result<Conversation, VaultError> {
     let state =
         GroupState::decode(&info.state).map_err(|_| VaultError { detail: "a group's state does not decode".into() })?;
-    let members = members(vault, info, &state)?;
-    let lock = trust::lock(&trust::checks(&vault, info)?);
     let own = vault.load::<MeRecord>(&())?.map(|me| me.account);
-    let mut others = members.iter().filter(|member| Some(member.account) != own).peekable();
+    let members = members(vault, info, &state, own)?;
+    let lock = trust::checked(&vault, info)?.lock();
+    let mut others = members.iter().filter(|member| !member.is_me).peekable();
     let compared = others.peek().is_some() && others.all(|member| member.compared);
     let title = match &info.peer {
-        Some(peer) => handle_of(&vault, peer)?.map_or_else(|| "?".to_owned(), |handle| handle.to_string()),
+        Some(peer) => handle_of(&vault, peer)?.map_or_else(|| "?".to_owned(), |handle| handle.to_string()).into(),
         None => state.name.clone(),
     };
     let last = messages(vault, &id, None, 1)?.pop();
@@ -177,13 +177,16 @@ fn describe(
         id,
         title,
         is_group: info.peer.is_none(),
+        peer: info.peer,
+        role: members.iter().find(|member| member.is_me).map_or(Role::Member, |member| member.role),
         members,
         unread,
         last,
         lock,
-        notice: info.notice.clone(),
+        hold: info.hold.clone(),
         active: progress.phase != Phase::Gone,
         compared,
+        draft: None,
     })
 }
 
@@ -199,7 +202,12 @@ fn unread(vault: &dyn VaultRead, progress: &Progress, info: &Info, id: &Conversa
 }
 
 /// Who is in it.
-fn members(vault: &dyn VaultRead, info: &Info, state: &GroupState) -> Result<Vec<Member>, VaultError> {
+fn members(
+    vault: &dyn VaultRead,
+    info: &Info,
+    state: &GroupState,
+    own: Option<AccountId>,
+) -> Result<Vec<Member>, VaultError> {
     let leaves: Vec<_> = info.leaves.iter().map(|leaf| (leaf.index, leaf.account)).collect();
     let roles = policy::roles_effective(state, &leaves);
     let mut members: Vec<Member> = Vec::new();
@@ -217,6 +225,7 @@ fn members(vault: &dyn VaultRead, info: &Info, state: &GroupState) -> Result<Vec
             handle,
             role: roles.get(&leaf.account).copied().unwrap_or(Role::Member),
             devices: 1,
+            is_me: Some(leaf.account) == own,
             compared: contact.compared.is_some(),
         });
     }
@@ -248,9 +257,9 @@ mod tests {
         let me = home.identity.account();
         let group = home.converse(1, &GroupState::group("friends".into(), me), &[&bob]);
         let direct = conversation(&home.vault, &id).unwrap().unwrap();
-        assert_eq!((direct.title.as_str(), direct.is_group, direct.members.len()), ("@bob", false, 2));
+        assert_eq!((&*direct.title, direct.is_group, direct.members.len()), ("@bob", false, 2));
         let group = conversation(&home.vault, &group).unwrap().unwrap();
-        assert_eq!((group.title.as_str(), group.is_group), ("friends", true));
+        assert_eq!((&*group.title, group.is_group), ("friends", true));
         let roles: Vec<_> = group.members.iter().map(|member| member.role).collect();
         assert_eq!(roles, [Role::Owner, Role::Member]);
     }

@@ -7,39 +7,12 @@ use std::collections::BTreeMap;
 
 use stonechat_wire::{AccountId, ConversationId, Handle};
 
-use crate::api::Message;
-use crate::content::{Body, MessageId};
+use crate::api::{Message, MessageKey, Page, Place};
+use crate::content::Body;
 use crate::log::rows::{Info, direct};
 use crate::people::accounts::handle_of;
 use crate::store::{Order, Read as _, Record as _, Row, Table, VaultError, VaultRead, prefix_end};
 use crate::talk::messages::{MessageRecord, message_of, place_of, thread};
-
-/// Names a message: its sender chose the id.
-pub type MessageName = (AccountId, MessageId);
-
-/// Which part of a conversation. With a message that is not there: the last part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// The last messages.
-    Latest,
-    /// Those just before this one.
-    Before(MessageName),
-    /// Those just after this one.
-    After(MessageName),
-    /// This one, with as many before it as after.
-    Around(MessageName),
-}
-
-/// Part of a conversation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// Oldest first.
-    pub messages: Vec<Message>,
-    /// How many there are before the first of these.
-    pub older: u64,
-    /// How many there are after the last of these.
-    pub newer: u64,
-}
 
 /// The conversation that is shown for this one: itself, or, of direct messages that were opened from both sides at once, the one that
 /// is written to.
@@ -63,7 +36,7 @@ pub fn page(vault: &dyn VaultRead, id: &ConversationId, at: Place, limit: usize)
     let thread = thread(id, &info);
     let (start, end) = (thread.to_vec(), prefix_end(&thread));
     let limit = limit.clamp(1, PAGE_MAX);
-    let key_of = |(sender, id): MessageName| place_of(&vault, &thread, &sender, &id);
+    let key_of = |key: MessageKey| place_of(&vault, &thread, &key.sender, &key.id);
     let before = |key: &[u8], limit| -> Result<Vec<Row>, VaultError> {
         let mut rows = vault.values(Table::Message, &start, key, Order::Descending, limit)?;
         rows.reverse();

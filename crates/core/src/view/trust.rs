@@ -5,7 +5,7 @@
 use stonechat_directory::{SafetyNumber, safety};
 use stonechat_wire::{AccountId, AccountState, ConversationId, Handle, LogBody, decode_canonical};
 
-use crate::api::{Alarm, Check, CheckKind, Lock, OwnDevice, Safety, Why};
+use crate::api::{Alarm, Check, OwnDevice, Problem, Safety, Why};
 use crate::identity::MeRecord;
 use crate::log::rows::Info;
 use crate::people::accounts::{Contact, account_of};
@@ -20,14 +20,13 @@ use crate::store::{Read, VaultError, VaultRead};
 /// When the vault cannot be read; so for every function here.
 pub fn why(vault: &dyn VaultRead, id: &ConversationId) -> Result<Option<Why>, VaultError> {
     let Some(info) = vault.load::<Info>(id)? else { return Ok(None) };
-    let checks = checks(&vault, &info)?;
-    let mut compared = Vec::new();
+    let mut why = checked(&vault, &info)?;
     for account in others(&vault, &info)? {
         if let Some(contact) = vault.load::<Contact>(&account)?.filter(|contact| contact.compared.is_some()) {
-            compared.extend(AccountState::verify(&contact.log, Some(account)).map(|state| state.handle().clone()));
+            why.compared.extend(AccountState::verify(&contact.log, Some(account)).map(|state| state.handle().clone()));
         }
     }
-    Ok(Some(Why { lock: lock(&checks), checks, compared }))
+    Ok(Some(why))
 }
 
 /// What this account and another compare. `None` when nobody is known under the handle.
@@ -90,69 +89,65 @@ pub fn pinned_policy(vault: &dyn VaultRead) -> Result<Option<Vec<u8>>, VaultErro
     Ok(policy(&vault)?.map(|policy| policy.to_json().into_bytes()))
 }
 
-/// The lock that these checks make.
-pub(crate) fn lock(checks: &[Check]) -> Lock {
-    checks.iter().find(|check| !check.holds).map_or(Lock::Closed, |check| Lock::Open(check.clone()))
-}
-
-/// Everything that must hold for the lock of a conversation.
-pub(crate) fn checks<R: Read + ?Sized>(reader: &R, info: &Info) -> Result<Vec<Check>, VaultError> {
-    let mut checks = Vec::new();
-    let mut check = |holds, what| checks.push(Check { what, holds });
+/// What must hold for the lock of a conversation, and what of it does not. Whose safety numbers were compared is left out.
+pub(crate) fn checked<R: Read + ?Sized>(reader: &R, info: &Info) -> Result<Why, VaultError> {
+    let mut why = Why { checks: Vec::new(), problems: Vec::new(), compared: Vec::new() };
     let own = reader.load::<MeRecord>(&())?.map(|me| me.account);
     let accounts = others(reader, info)?;
-    let policy = policy(reader)?;
-    let (threshold, witnesses) = policy.as_ref().map_or((0, 0), |p| (p.threshold(), p.witnesses().len()));
-    let origin = policy.as_ref().map_or_else(String::new, |policy| policy.origin().to_owned());
-    check(policy.is_some(), CheckKind::Pinned { origin, threshold, witnesses: witnesses as u32 });
+    match policy(reader)? {
+        Some(policy) => why.checks.push(Check::Pinned {
+            origin: policy.origin().to_owned(),
+            threshold: policy.threshold(),
+            witnesses: policy.witnesses().len() as u32,
+        }),
+        None => why.problems.push(Problem::NotPinned),
+    }
     let forked = pending(reader)?.iter().any(|head| head.failed);
     let newest = newest(reader)?;
-    check(!forked, CheckKind::OneLog { records: newest.map_or(0, |head| head.size) });
-    for (_, alarm) in reader.list::<AlarmRecord>(usize::MAX)? {
-        if !alarm.dismissed && alarm.about.is_none_or(|about| accounts.contains(&about)) {
-            check(false, CheckKind::NoAlarm { kind: alarm.kind, text: alarm.what });
+    why.note(!forked, Check::OneLog { records: newest.map_or(0, |head| head.size) }, Problem::Forked);
+    for (alarm, record) in reader.list::<AlarmRecord>(usize::MAX)? {
+        if !record.dismissed && record.about.is_none_or(|about| accounts.contains(&about)) {
+            why.problems.push(Problem::Alarm { alarm, kind: record.kind, finding: record.finding });
         }
     }
     for account in accounts {
-        person(reader, info, account, &mut check)?;
+        person(reader, info, account, &mut why)?;
     }
     if let Some(own) = own {
         let log = reader.load::<Contact>(&own)?.map(|contact| AccountState::verify(&contact.log, Some(own)));
-        let strange = match &log {
-            Some(Ok(state)) => leaves(info, &own).any(|device| state.device(&device).is_none()),
-            _ => true,
+        let all_known = match &log {
+            Some(Ok(state)) => leaves(info, &own).all(|device| state.device(&device).is_some()),
+            _ => false,
         };
-        check(!strange, CheckKind::OwnDevices);
+        why.note(all_known, Check::OwnDevices, Problem::StrangeOwnDevice);
     }
-    Ok(checks)
+    Ok(why)
 }
 
-fn person<R: Read + ?Sized>(
-    reader: &R,
-    info: &Info,
-    account: AccountId,
-    check: &mut impl FnMut(bool, CheckKind),
-) -> Result<(), VaultError> {
+fn person<R: Read + ?Sized>(reader: &R, info: &Info, account: AccountId, why: &mut Why) -> Result<(), VaultError> {
     let contact = reader.load::<Contact>(&account)?;
     let verified = contact.as_ref().and_then(|contact| AccountState::verify(&contact.log, Some(account)).ok());
     let (Some(contact), Some(state)) = (contact, verified) else {
-        check(false, CheckKind::Member);
+        why.problems.push(Problem::Log);
         return Ok(());
     };
     let who = || state.handle().clone();
     let entries = state.head().0 as u64;
-    check(true, CheckKind::Log { who: who(), entries });
+    why.checks.push(Check::Log { who: who(), entries });
     let checked = contact.checked;
     let proven = checked.is_some_and(|checked| checked.length >= entries);
-    check(proven, CheckKind::Proven { who: who(), records: checked.map_or(0, |checked| checked.size) });
-    check(checked.is_some_and(|checked| checked.connected), CheckKind::Connected { who: who() });
+    let records = checked.map_or(0, |checked| checked.size);
+    why.note(proven, Check::Proven { who: who(), records }, Problem::NotProven { who: who() });
+    let connected = checked.is_some_and(|checked| checked.connected);
+    why.note(connected, Check::Connected { who: who() }, Problem::NotConnected { who: who() });
     let is_theirs =
         checked.is_some_and(|checked| checked.handle) && account_of(reader, state.handle())? == Some(account);
-    check(is_theirs, CheckKind::Handle { who: who() });
-    let strange = leaves(info, &account).any(|device| state.device(&device).is_none());
-    check(!strange, CheckKind::Devices { who: who(), count: leaves(info, &account).count() as u64 });
+    why.note(is_theirs, Check::Handle { who: who() }, Problem::NotTheirHandle { who: who() });
+    let all_known = leaves(info, &account).all(|device| state.device(&device).is_some());
+    let count = leaves(info, &account).count() as u64;
+    why.note(all_known, Check::Devices { who: who(), count }, Problem::StrangeDevice { who: who() });
     if let Some(doubt) = contact.doubt {
-        check(false, CheckKind::NoDoubt { who: who(), doubt });
+        why.problems.push(Problem::Doubt { who: who(), doubt });
     }
     Ok(())
 }
@@ -176,6 +171,7 @@ mod tests {
     use stonechat_wire::{Timestamp, TreeHash};
 
     use super::*;
+    use crate::api::Lock;
     use crate::people::accounts::{Checked, remember_handle};
     use crate::people::heads::see_head;
     use crate::testing::{Directory, Home, Person};
@@ -198,7 +194,7 @@ mod tests {
     }
 
     fn is_closed(home: &Home, id: &ConversationId) -> bool {
-        why(&home.vault, id).unwrap().unwrap().lock == Lock::Closed
+        why(&home.vault, id).unwrap().unwrap().lock() == Lock::Closed
     }
 
     #[test]

@@ -82,7 +82,7 @@ async fn sync(home: &Path, conversation: ConversationId) -> Result<Duration> {
     let messages = client.messages(conversation, None, 2 * MESSAGES).await?;
     let last = messages.last().map(|message| &message.body);
     ensure!(messages.len() == MESSAGES + 1, "{} messages arrived", messages.len());
-    ensure!(last == Some(&Body::Text(format!("message {}", MESSAGES - 1))), "the last is {last:?}");
+    ensure!(last == Some(&Body::Text(format!("message {}", MESSAGES - 1).into())), "the last is {last:?}");
     client.shutdown().await;
     Ok(took)
 }

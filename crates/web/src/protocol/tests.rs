@@ -1,42 +1,45 @@
 use std::fmt::Debug;
 
 use serde::de::DeserializeOwned;
+use stonechat_api::{
+    AlarmId, AlarmKind, Body, Check, Finding, Hold, Lock, Member, MessageId, MessageKey, Notice, Problem, Role, Status,
+    samples,
+};
+use stonechat_wire::{AccountId, DeviceId, Timestamp};
 
 use super::*;
 
 fn account() -> AccountId {
-    AccountId("a1".repeat(32))
+    AccountId([0xa1; 32])
 }
 
 fn conversation_id() -> ConversationId {
-    ConversationId("c2".repeat(32))
+    ConversationId([0xc2; 32])
+}
+
+fn bob() -> Handle {
+    Handle::parse("bob").unwrap()
 }
 
 fn key() -> MessageKey {
-    MessageKey { sender: account(), id: MessageId("03".repeat(16)) }
+    MessageKey { sender: account(), id: MessageId([3; 16]) }
 }
 
 fn message() -> Message {
     Message {
-        key: key(),
+        id: key().id,
         conversation: conversation_id(),
-        sender_handle: "@bob".into(),
-        is_mine: false,
-        sent_at_ms: 1_790_000_000_123,
+        sender: account(),
+        sender_handle: bob(),
+        sent_at: Timestamp(1_790_000_000_123),
         body: Body::Text(SECRET.into()),
         status: Status::Received,
     }
 }
 
 fn conversation() -> Conversation {
-    let member = Member {
-        account: account(),
-        handle: "@bob".into(),
-        role: Role::Owner,
-        devices: 2,
-        is_me: false,
-        compared: true,
-    };
+    let member =
+        Member { account: account(), handle: bob(), role: Role::Owner, devices: 2, is_me: false, compared: true };
     Conversation {
         id: conversation_id(),
         title: SECRET.into(),
@@ -46,112 +49,116 @@ fn conversation() -> Conversation {
         role: Role::Admin,
         unread: 3,
         last: Some(message()),
-        lock: Lock::Open(Box::new(not_proven())),
-        notice: Some("Waiting.".into()),
+        lock: Lock::Open(not_proven()),
+        hold: Some(Hold::Leaving),
         active: true,
         draft: Some(SECRET.into()),
         compared: false,
     }
 }
 
-fn not_proven() -> Check {
-    Check { what: CheckKind::Proven { who: "@bob".into(), records: 7 }, holds: false }
+fn not_proven() -> Problem {
+    Problem::NotProven { who: bob() }
 }
 
 fn me() -> Me {
     Me {
         account: account(),
-        handle: "@alice".into(),
-        device: "d4".repeat(16),
+        handle: Handle::parse("alice").unwrap(),
+        device: device(),
         server: "https://chat.example.org".into(),
+        registered: true,
     }
 }
 
 fn device() -> DeviceId {
-    DeviceId("d4".repeat(16))
+    DeviceId([0xd4; 16])
 }
 
 fn alarm() -> Alarm {
     Alarm {
-        id: AlarmId("0a".repeat(16)),
+        id: AlarmId([0x0a; 16]),
         kind: AlarmKind::Device,
-        text: "Your account has a device that this device did not add.".into(),
-        at_ms: 1_790_000_000_123,
+        finding: Finding::DeviceAdded { device: device() },
+        at: Timestamp(1_790_000_000_123),
         device: Some(device()),
-        evidence: Some(EvidenceFile { name: "device-0a.json".into(), json: "{}".into() }),
+        evidence: Some("{}".into()),
         dismissed: false,
     }
 }
 
 fn requests() -> Vec<Request> {
-    let group = conversation_id;
-    vec![
+    let group = conversation_id();
+    let commands = [
+        Command::Send { to: Target::Person(bob()), text: SECRET.into() },
+        Command::Send { to: Target::Conversation(group), text: SECRET.into() },
+        Command::Accept { from: bob() },
+        Command::Decline { from: bob() },
+        Command::CreateGroup { name: SECRET.into(), members: vec![bob()] },
+        Command::AddMembers { group, members: vec![bob(), Handle::parse("carol").unwrap()] },
+        Command::RemoveMember { group, member: bob() },
+        Command::Leave { group },
+        Command::Rename { group, name: SECRET.into() },
+        Command::SetRole { group, member: bob(), role: Role::Admin },
+        Command::MarkRead { conversation: group },
+        Command::Verify { handle: bob(), shown: "12345".repeat(12) },
+        Command::RevokeDevice { device: device() },
+        Command::DismissAlarm { alarm: alarm().id },
+    ];
+    let own = [
         Request::Start,
-        Request::SignUp { handle: "alice".into() },
+        Request::SignUp { handle: bob() },
         Request::Connection,
         Request::RecoveryWords,
         Request::WordsWrittenDown,
         Request::Me,
         Request::Conversations,
-        Request::Conversation { id: group() },
-        Request::Messages { conversation: group(), at: Place::Latest, limit: 50 },
-        Request::Messages { conversation: group(), at: Place::Before(key()), limit: 50 },
-        Request::Messages { conversation: group(), at: Place::After(key()), limit: 50 },
-        Request::Messages { conversation: group(), at: Place::Around(key()), limit: 50 },
+        Request::Conversation { id: group },
+        Request::Messages { conversation: group, at: Place::Latest, limit: 50 },
+        Request::Messages { conversation: group, at: Place::Before(key()), limit: 50 },
+        Request::Messages { conversation: group, at: Place::After(key()), limit: 50 },
+        Request::Messages { conversation: group, at: Place::Around(key()), limit: 50 },
         Request::Search { text: SECRET.into(), limit: 20 },
-        Request::Send { to: Target::Person("@bob".into()), text: SECRET.into() },
-        Request::Send { to: Target::Conversation(group()), text: SECRET.into() },
-        Request::Open { to: Target::Person("bob".into()) },
+        Request::Open { to: Target::Person(bob()) },
         Request::Requests,
-        Request::Accept { from: "@bob".into() },
-        Request::Decline { from: "@bob".into() },
-        Request::CreateGroup { name: SECRET.into(), members: vec!["@bob".into()] },
-        Request::AddMembers { group: group(), members: vec!["@bob".into(), "@carol".into()] },
-        Request::RemoveMember { group: group(), member: "@bob".into() },
-        Request::Leave { group: group() },
-        Request::Rename { group: group(), name: SECRET.into() },
-        Request::SetRole { group: group(), member: "@bob".into(), role: Role::Admin },
-        Request::MarkRead { conversation: group() },
-        Request::SaveDraft { conversation: group(), text: SECRET.into() },
-        Request::Why { conversation: group() },
-        Request::Safety { with: "@bob".into() },
-        Request::Verify { with: "@bob".into(), shown: "12345".repeat(12) },
+        Request::SaveDraft { conversation: group, text: SECRET.into() },
+        Request::Why { conversation: group },
+        Request::Safety { with: bob() },
         Request::Devices,
-        Request::RevokeDevice { device: device() },
         Request::Alarms,
-        Request::DismissAlarm { alarm: AlarmId("0a".repeat(16)) },
         Request::Settings,
         Request::SaveSettings { settings: Settings { language: Some("de".into()), theme: Theme::Dark } },
         Request::Storage,
         Request::SignOut,
-    ]
+    ];
+    commands.into_iter().map(Request::Run).chain(own).collect()
 }
 
 fn tells() -> Vec<Tell> {
     let contact = ContactRequest {
-        account: account(),
-        handle: "@bob".into(),
+        from: account(),
+        handle: bob(),
         conversation: conversation_id(),
         is_group: false,
-        at_ms: u64::MAX,
+        at: Timestamp(u64::MAX),
         started_over: true,
     };
-    let why =
-        Why { lock: Lock::Open(Box::new(not_proven())), checks: vec![not_proven()], compared: vec!["@carol".into()] };
+    let why = Why { checks: vec![Check::OwnDevices], problems: vec![not_proven()], compared: vec![bob()] };
     let safety = Safety {
-        handle: "@bob".into(),
+        handle: bob(),
         digits: "12345".repeat(12),
         code: "STONECHAT:1:AA:BB".into(),
-        compared_at_ms: Some(1),
+        compared: Some(Timestamp(1)),
     };
-    let notice = Notice { kind: NoticeKind::StartedOver, who: "@bob".into() };
-    let fault = Fault { code: FaultCode::HandleTaken, text: "@bob is taken.".into(), who: Some("@bob".into()) };
-    let replies = vec![
+    let device = OwnDevice { id: device(), added_at: Timestamp(1), this: false, alarm: Some(alarm().id) };
+    let broken = Fault::StorageBroken { detail: "a page".into() };
+    let mut replies = vec![
         Ok(Reply::Done),
+        Ok(Reply::Outcome(Outcome::Queued { conversation: conversation_id(), message: key().id })),
         Ok(Reply::Start(Start::Opening)),
-        Ok(Reply::Start(Start::NoAccount { unfinished: Some("@alice".into()) })),
+        Ok(Reply::Start(Start::NoAccount { unfinished: Some(bob()) })),
         Ok(Reply::Start(Start::Account { me: me(), words_pending: true })),
-        Ok(Reply::Start(Start::Broken(Fault::new(FaultCode::NoStorage, "A private window.")))),
+        Ok(Reply::Start(Start::Broken(broken.clone()))),
         Ok(Reply::Connection(Connection::Opening)),
         Ok(Reply::Words(RecoveryWords(vec![SECRET.into(); 24]))),
         Ok(Reply::Me(me())),
@@ -160,31 +167,32 @@ fn tells() -> Vec<Tell> {
         Ok(Reply::Conversation(Some(conversation()))),
         Ok(Reply::Page(Page { messages: vec![message()], older: 9_999, newer: 0 })),
         Ok(Reply::Found(Found { conversations: vec![conversation_id()], messages: vec![message()], more: true })),
-        Ok(Reply::Sent(Sent { conversation: conversation_id(), key: key() })),
         Ok(Reply::Opened(None)),
         Ok(Reply::Opened(Some(conversation_id()))),
         Ok(Reply::Requests(vec![contact.clone()])),
         Ok(Reply::Why(why)),
         Ok(Reply::Safety(safety)),
-        Ok(Reply::Devices(vec![OwnDevice { id: device(), added_at_ms: 1, is_this: false, alarm: Some(alarm().id) }])),
+        Ok(Reply::Devices(vec![device])),
         Ok(Reply::Alarms(vec![alarm()])),
         Ok(Reply::Settings(Settings::default())),
         Ok(Reply::Storage(Storage { persisted: true, used_bytes: Some(1), quota_bytes: None })),
-        Err(fault),
+        Err(broken.clone()),
     ];
+    replies.extend(samples::errors().into_iter().map(|error| Err(error.into())));
     let events = vec![
         Event::Start(Start::Opening),
         Event::Message(message()),
-        Event::Message(Message { body: Body::Notice(notice), ..message() }),
+        Event::Message(Message { body: Body::Notice(Notice::StartedOver(bob())), ..message() }),
+        Event::Message(Message { body: Body::Newer { kind: 9 }, ..message() }),
         Event::Alarms(vec![alarm(), Alarm { evidence: None, device: None, dismissed: true, ..alarm() }]),
         Event::Conversation(conversation()),
         Event::Replaced { old: conversation_id(), new: conversation_id() },
         Event::Requests(vec![contact]),
         Event::Connection(Connection::Ready),
         Event::Connection(Connection::Opening),
-        Event::Connection(Connection::Offline { text: "Nothing answers.".into(), is_lasting: false }),
-        Event::Connection(Connection::Stopped { text: "The disk is full.".into() }),
-        Event::Refused { conversation: Some(conversation_id()), text: "A message.".into() },
+        Event::Connection(Connection::Offline { lasting: Some(Lasting::Version) }),
+        Event::Connection(Connection::Stopped { why: Some(broken) }),
+        Event::Refused { conversation: Some(conversation_id()), what: Refusal::LeftOut },
         Event::Settings(Settings::default()),
         Event::Tab(TabRole::Follows),
         Event::Missed,

@@ -41,16 +41,16 @@ pub enum DayName {
 
 /// What decides how a message hangs together with its neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp<'a> {
+pub struct Stamp<T> {
     /// Who wrote it.
-    pub sender: &'a str,
+    pub sender: T,
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
     /// On which day.
     pub day: Day,
 }
 
-impl Stamp<'_> {
+impl<T: PartialEq> Stamp<T> {
     /// Whether a line with the date stands before this message.
     pub fn starts_day(&self, before: Option<&Self>) -> bool {
         before.is_none_or(|before| before.day != self.day)
@@ -68,7 +68,7 @@ impl Stamp<'_> {
 mod tests {
     use super::*;
 
-    fn stamp(sender: &str, at_ms: u64) -> Stamp<'_> {
+    fn stamp(sender: &str, at_ms: u64) -> Stamp<&str> {
         Stamp { sender, at_ms, day: Day::of(at_ms, 0) }
     }
 

@@ -196,7 +196,7 @@ impl App {
         }
         self.composer = Editor::default();
         (self.pinned, self.scroll) = (None, 0);
-        vec![Action::Send { to, text }]
+        vec![Action::Send { to, text: text.into() }]
     }
 
     // Dialogs
@@ -339,9 +339,9 @@ impl App {
                     None => self.show(Open::Person(handle)),
                 }
             }
-            FormKind::NewGroup => vec![Action::CreateGroup { name: name(0)?, members: handles(1)? }],
+            FormKind::NewGroup => vec![Action::CreateGroup { name: name(0)?.into(), members: handles(1)? }],
             FormKind::Add(group) => vec![Action::AddMembers { group, members: handles(0)? }],
-            FormKind::Rename(group) => vec![Action::Rename { group, name: name(0)? }],
+            FormKind::Rename(group) => vec![Action::Rename { group, name: name(0)?.into() }],
         })
     }
 

@@ -40,7 +40,7 @@ impl View<'_> {
             Some(Dialog::Alarms { at }) => {
                 let Some(alarm) = app.alarms.get(*at) else { return };
                 let warn = self.tinted(Color::Red).add_modifier(Modifier::BOLD);
-                let mut lines = self.wrapped(&alarm.what, wide.min(60), warn);
+                let mut lines = self.wrapped(&alarm.finding.to_string(), wide.min(60), warn);
                 let revoke = if alarm.device.is_some() { "x revoke the device   " } else { "" };
                 if alarm.evidence.is_some() {
                     lines.extend(self.wrapped(
@@ -173,7 +173,7 @@ impl View<'_> {
                 (false, _) => "",
             };
             let you = if app.me.as_ref().is_some_and(|me| me.account == member.account) { " (you)" } else { "" };
-            let devices = counted(member.devices, "device");
+            let devices = counted(member.devices as usize, "device");
             let line = two_ends(
                 &format!("{} {}{you}", self.lock(&conversation.lock), member.handle),
                 &format!("{role}  {devices}"),

@@ -2,7 +2,7 @@ use jiff::civil::date;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::Color;
-use stonechat_client::{Body, Check, CheckKind, Lock, Status};
+use stonechat_client::{Body, Hold, Lock, Problem, Status};
 
 use super::super::state::News;
 use super::super::testing::{alice, conversation_id, dm, group, handle, message, request};
@@ -131,11 +131,14 @@ fn without_utf8_and_colour_the_screen_is_ascii_and_plain() {
 #[test]
 fn an_open_lock_says_why_and_a_notice_is_shown() {
     let mut app = talking();
-    app.conversations[0].lock = Lock::Open(Check { what: CheckKind::Member, holds: false });
-    app.conversations[0].notice = Some("waiting for @bob".into());
+    app.conversations[0].lock = Lock::Open(Problem::Log);
+    app.conversations[0].hold = Some(Hold::NotReady { who: Some(handle("bob")), waits: true });
     let screen = screen(&mut app, FULL, 100, 24);
-    shows(&screen, &["🔓", "Not verified: The account log of a member does not verify.", "waiting for @bob"]);
-    app.conversations[0].notice = None;
+    shows(
+        &screen,
+        &["🔓", "Not verified: The account log of a member does not verify.", "@bob cannot be reached at the moment"],
+    );
+    app.conversations[0].hold = None;
     app.conversations[0].active = false;
     shows(&self::screen(&mut app, FULL, 100, 24), &["You are no longer in this group"]);
 }
@@ -144,7 +147,7 @@ fn an_open_lock_says_why_and_a_notice_is_shown() {
 fn hostile_text_never_reaches_the_screen_as_control() {
     let mut app = talking();
     app.conversations[1].title = "\x1b[31mred\nline\u{202E}".into();
-    app.conversations[0].notice = Some("a\x1b]0;x\x07".into());
+    app.conversations[0].hold = Some(Hold::Leaving);
     app.messages[0].body = Body::Text("\x1b[2J\u{9b}2J\x07 ok \u{202E}evil".into());
     app.said = Some("said\x1b[1m".into());
     let text = screen(&mut app, FULL, 80, 24);
@@ -214,9 +217,9 @@ fn no_size_and_no_text_panics() {
     .map(str::to_owned);
     for text in texts {
         let mut app = talking();
-        app.conversations[0].title = text.clone();
-        app.conversations[1].title = text.clone();
-        app.messages[1].body = Body::Text(text.clone());
+        app.conversations[0].title = text.clone().into();
+        app.conversations[1].title = text.clone().into();
+        app.messages[1].body = Body::Text(text.clone().into());
         app.composer = Editor::with(&text);
         app.said = Some(text.clone());
         let words = vec![text.clone(); 24];

@@ -3,7 +3,8 @@
 use js_sys::Array;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use stonechat_web::protocol::{Alarm, DeviceId, EvidenceFile, Request};
+use stonechat_api::{Alarm, Command};
+use stonechat_wire::DeviceId;
 use wasm_bindgen::JsCast as _;
 
 use crate::clock;
@@ -47,9 +48,9 @@ pub(crate) fn Alarms() -> impl IntoView {
     let state = state();
     let own = Own::read();
     let ids = move |dismissed: bool| {
-        state.alarms.with(|all| {
-            all.iter().filter(|one| one.dismissed == dismissed).map(|one| one.id.clone()).collect::<Vec<_>>()
-        })
+        state
+            .alarms
+            .with(|all| all.iter().filter(|one| one.dismissed == dismissed).map(|one| one.id).collect::<Vec<_>>())
     };
     let standing = Memo::new(move |_| ids(false));
     let settled = Memo::new(move |_| ids(true));
@@ -64,14 +65,14 @@ pub(crate) fn Alarms() -> impl IntoView {
                 fallback=move || view! { <p role="status">{t.alarms_none}</p> }
             >
                 <ul class="alarm-list" aria-label=t.alarms>
-                    <For each=move || standing.get() key=Clone::clone children=row />
+                    <For each=move || standing.get() key=|id| *id children=row />
                 </ul>
             </Show>
             {own.said()}
             <Show when=move || settled.with(|all| !all.is_empty())>
                 <h3 class="section-title">{t.settled}</h3>
                 <ul class="alarm-list settled" aria-label=t.settled>
-                    <For each=move || settled.get() key=Clone::clone children=row />
+                    <For each=move || settled.get() key=|id| *id children=row />
                 </ul>
             </Show>
         </Frame>
@@ -82,23 +83,24 @@ pub(crate) fn Alarms() -> impl IntoView {
 fn AlarmRow(alarm: Alarm, own: Own) -> impl IntoView {
     let t = words();
     let state = state();
-    let Alarm { id, kind, text, at_ms, device, evidence, dismissed } = alarm;
+    let name = alarm.evidence_name();
+    let Alarm { id, kind, finding, at, device, evidence, dismissed } = alarm;
+    let at_ms = at.0;
     let is_asked = RwSignal::new(false);
     let is_busy = RwSignal::new(false);
     let fault = RwSignal::new(None::<String>);
     let settle = Callback::new(move |()| {
-        let alarm = id.clone();
         is_busy.set(true);
         spawn_local(async move {
-            if let Err(why) = state.ask::<()>(Request::DismissAlarm { alarm }).await {
+            if let Err(why) = state.run(Command::DismissAlarm { alarm: id }).await {
                 let _ = fault.try_set(Some(t.fault(&why)));
             }
             let _ = is_busy.try_set(false);
         });
     });
     let revoke = device.map(|device| {
-        let is_there = move |id: &DeviceId| own.list.with(|all| all.iter().any(|one| one.id == *id && !one.is_this));
-        move || is_there(&device).then(|| view! { <Revoke device=device.clone() own /> })
+        let is_there = move |id: &DeviceId| own.list.with(|all| all.iter().any(|one| one.id == *id && !one.this));
+        move || is_there(&device).then(|| view! { <Revoke device own /> })
     });
     let question = move || {
         let on_no = Callback::new(move |()| is_asked.set(false));
@@ -108,22 +110,11 @@ fn AlarmRow(alarm: Alarm, own: Own) -> impl IntoView {
     view! {
         <li class="alarm-row">
             <h3>{(t.trust.alarm)(kind)}</h3>
-            {match (t.trust.alarm_detail)(kind) {
-                None => view! { <p>{text}</p> }.into_any(),
-                Some(detail) => {
-                    view! {
-                        <p>{detail}</p>
-                        <p class="hint" lang="en">
-                            {text}
-                        </p>
-                    }
-                        .into_any()
-                }
-            }}
+            <p>{(t.codes.finding)(&finding)}</p>
             <p class="hint">
                 <time datetime=clock::iso(at_ms)>{clock::moment(at_ms, t)}</time>
             </p>
-            {evidence.map(|file| view! { <Evidence file /> })}
+            {evidence.map(|json| view! { <Evidence name json /> })}
             {move || fault.get().map(|text| view! { <p class="error" role="alert">{text}</p> })}
             {revoke}
             {(!dismissed)
@@ -151,9 +142,8 @@ fn AlarmRow(alarm: Alarm, own: Own) -> impl IntoView {
 
 /// A file for whoever wants to check.
 #[component]
-fn Evidence(file: EvidenceFile) -> impl IntoView {
+fn Evidence(name: String, json: String) -> impl IntoView {
     let t = words().trust;
-    let EvidenceFile { name, json } = file;
     let command = format!("stonechat audit --evidence {name}");
     let save = move |_| {
         // A browser that cannot do this says so by itself.

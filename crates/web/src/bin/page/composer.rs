@@ -6,7 +6,9 @@ use leptos::ev::{KeyboardEvent, SubmitEvent};
 use leptos::html::Textarea;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use stonechat_web::protocol::{Conversation, ConversationId, Request, Sent, TEXT_BYTES_MAX, Target, Text};
+use stonechat_api::{Command, Conversation, Outcome, TEXT_BYTES_MAX, Target, Text};
+use stonechat_web::protocol::Request;
+use stonechat_wire::ConversationId;
 
 use crate::picture::{Icon, Sign};
 use crate::state::{Route, State, state, words};
@@ -24,10 +26,10 @@ pub(crate) fn Composer(
     let is_sending = RwSignal::new(false);
     let area = NodeRef::<Textarea>::new();
     let conversation = match &to {
-        Target::Conversation(id) => Some(id.clone()),
+        Target::Conversation(id) => Some(*id),
         Target::Person(_) => None,
     };
-    let drafts = conversation.clone().map(|id| Drafts { state, id, last: StoredValue::new(0) });
+    let drafts = conversation.map(|id| Drafts { state, id, last: StoredValue::new(0) });
     let sent_drafts = drafts.clone();
     let send = move || {
         let written = text.get_untracked();
@@ -45,9 +47,9 @@ pub(crate) fn Composer(
         text.set(String::new());
         spawn_local(async move {
             let is_first = matches!(to, Target::Person(_));
-            match state.ask::<Sent>(Request::Send { to, text: Text(written.clone()) }).await {
-                Ok(sent) if is_first && state.route.get_untracked() == Route::New => {
-                    state.go(&Route::Conversation(sent.conversation));
+            match state.run(Command::Send { to, text: Text(written.clone()) }).await {
+                Ok(Outcome::Queued { conversation, .. }) if is_first && state.route.get_untracked() == Route::New => {
+                    state.go(&Route::Conversation(conversation));
                 }
                 Ok(_) => {
                     if let (Some(drafts), Some(text)) = (drafts, text.try_get_untracked()) {
@@ -168,7 +170,7 @@ impl Drafts {
                     one.draft = Some(text.clone()).filter(|text| !text.is_empty());
                 }
             });
-            self.state.tell(Request::SaveDraft { conversation: self.id.clone(), text });
+            self.state.tell(Request::SaveDraft { conversation: self.id, text });
         }
     }
 }

@@ -3,7 +3,8 @@
 use leptos::ev::{KeyboardEvent, WheelEvent};
 use leptos::html::Div;
 use leptos::prelude::*;
-use stonechat_web::protocol::{Conversation, ConversationId, Lock, Target};
+use stonechat_api::{Conversation, Lock, Target};
+use stonechat_wire::ConversationId;
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen::closure::Closure;
 
@@ -20,23 +21,18 @@ pub(crate) fn ConversationPane(id: ConversationId) -> impl IntoView {
     let t = words();
     let state = state();
     let log = state.log;
-    let wanted = id.clone();
-    let conversation = Memo::new(move |_| state.head(&wanted));
-    let draft = {
-        let id = id.clone();
-        move || untrack(|| state.conversation(&id)).and_then(|now| now.draft).unwrap_or_default().0
-    };
+    let conversation = Memo::new(move |_| state.head(&id));
+    let draft = move || untrack(|| state.conversation(&id)).and_then(|now| now.draft).unwrap_or_default().0;
     let text = RwSignal::new(String::new());
-    let to = Target::Conversation(id.clone());
+    let to = Target::Conversation(id);
     // Conversations are read once when the page opens: until then none is gone.
-    let open = id.clone();
     let is_there = Memo::new(move |_| conversation.with(Option::is_some));
     Effect::new(move || {
         if is_there.get() {
             if text.with_untracked(String::is_empty) {
                 text.set(draft());
             }
-            log.open(state, open.clone());
+            log.open(state, id);
             focus_pane();
         }
     });
@@ -76,7 +72,7 @@ pub(crate) fn NewConversation() -> impl IntoView {
     let t = words();
     let state = state();
     Effect::new(move || {
-        if state.person.with(String::is_empty) {
+        if state.person.with(Option::is_none) {
             // The page was reloaded; whom it was is not kept in the address.
             state.go(&Route::List);
         } else {
@@ -85,10 +81,11 @@ pub(crate) fn NewConversation() -> impl IntoView {
     });
     view! {
         {move || {
-            let person = state.person.get();
-            (!person.is_empty())
-                .then(|| {
-                    let handle = format!("@{person}");
+            state
+                .person
+                .get()
+                .map(|person| {
+                    let handle = person.to_string();
                     let text = RwSignal::new(String::new());
                     view! {
                         <header class="bar">
@@ -113,9 +110,9 @@ pub(crate) fn NewConversation() -> impl IntoView {
 fn Title(of: Conversation) -> impl IntoView {
     let t = words();
     let state = state();
-    let id = of.id.clone();
+    let id = of.id;
     let sub = if of.is_group { (t.people)(of.members.len()) } else { String::new() };
-    let why = Dialog::Why(of.id.clone());
+    let why = Dialog::Why(of.id);
     let (says, asks) = match of.lock {
         Lock::Closed => (t.verified, t.trust.why_closed),
         Lock::Open(_) => (t.not_verified, t.trust.why_open),
@@ -142,7 +139,7 @@ fn Title(of: Conversation) -> impl IntoView {
             class="button quiet icon"
             aria-label=t.details
             title=t.details
-            on:click=move |_| state.dialog.set(Some(Dialog::Details(id.clone())))
+            on:click=move |_| state.dialog.set(Some(Dialog::Details(id)))
         >
             <Icon sign=Sign::Details />
         </button>
@@ -154,21 +151,21 @@ fn Title(of: Conversation) -> impl IntoView {
 fn Notices(of: Conversation) -> impl IntoView {
     let t = words();
     let state = state();
-    let id = of.id.clone();
+    let id = of.id;
     let refused = move || {
         let all = state.refused.get();
-        let here: Vec<_> = all.into_iter().filter(|(place, _)| place.as_ref() == Some(&id)).collect();
+        let here: Vec<_> = all.into_iter().filter(|(place, _)| *place == Some(id)).collect();
         here.into_iter()
-            .map(|(_, text)| view! { <p class="notice alarm" role="alert">{t.refused} " " {text}</p> })
+            .map(|(_, what)| view! { <p class="notice alarm" role="alert">{t.refused} " " {(t.codes.refusal)(&what)}</p> })
             .collect_view()
     };
-    let details = Dialog::Why(of.id.clone());
+    let details = Dialog::Why(of.id);
     let lock = match of.lock {
         Lock::Closed => None,
         Lock::Open(why) => Some(view! {
             <p class="notice alarm" role="alert">
                 <strong>{t.not_verified}": "</strong>
-                <span>{(t.trust.check)(&why)}</span>
+                <span>{(t.codes.problem)(&why)}</span>
                 " "
                 <button type="button" class="button quiet" on:click=move |_| state.dialog.set(Some(details.clone()))>
                     {t.trust.why_open}
@@ -179,7 +176,7 @@ fn Notices(of: Conversation) -> impl IntoView {
     view! {
         {lock}
         {refused}
-        {of.notice.map(|text| view! { <p class="notice" role="status" lang="en">{text}</p> })}
+        {of.hold.map(|hold| view! { <p class="notice" role="status">{(t.codes.hold)(&hold)}</p> })}
     }
 }
 

@@ -3,7 +3,9 @@
 use leptos::ev::SubmitEvent;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use stonechat_web::protocol::{Conversation, ConversationId, Lock, Member, Request, Role, Target, Text};
+use stonechat_api::{Command, Conversation, Lock, Member, Role, Target, Text};
+use stonechat_web::protocol::Request;
+use stonechat_wire::{ConversationId, Handle};
 
 use crate::dialogs::{Field, Frame, SecondQuestion, parse_handles};
 use crate::picture::{ConversationPicture, Picture};
@@ -15,8 +17,8 @@ use crate::trust::ComparedMark;
 #[derive(Clone, PartialEq)]
 enum Step {
     Leave,
-    Remove(String),
-    GiveOwnership(String),
+    Remove(Handle),
+    GiveOwnership(Handle),
 }
 
 /// What the parts of the dialog share.
@@ -33,17 +35,17 @@ struct Acting {
 
 impl Acting {
     /// Does something in this group, and says what became of it.
-    fn act(self, request: impl FnOnce(ConversationId) -> Request, after: impl FnOnce() + 'static) {
+    fn act(self, command: impl FnOnce(ConversationId) -> Command, after: impl FnOnce() + 'static) {
         if self.is_busy.get_untracked() {
             return;
         }
         self.is_busy.set(true);
         self.fault.set(None);
         self.asked.set(None);
-        let request = request(self.id.get_value());
+        let command = command(self.id.get_value());
         spawn_local(async move {
-            match self.state.ask::<()>(request).await {
-                Ok(()) => after(),
+            match self.state.run(command).await {
+                Ok(_) => after(),
                 Err(why) => self.fault.set(Some(self.t.fault(&why))),
             }
             self.is_busy.set(false);
@@ -52,10 +54,10 @@ impl Acting {
 
     fn do_it(self, step: Step) {
         match step {
-            Step::Leave => self.act(|group| Request::Leave { group }, move || self.state.dialog.set(None)),
-            Step::Remove(member) => self.act(|group| Request::RemoveMember { group, member }, || {}),
+            Step::Leave => self.act(|group| Command::Leave { group }, move || self.state.dialog.set(None)),
+            Step::Remove(member) => self.act(|group| Command::RemoveMember { group, member }, || {}),
             Step::GiveOwnership(member) => {
-                self.act(|group| Request::SetRole { group, member, role: Role::Owner }, || {});
+                self.act(|group| Command::SetRole { group, member, role: Role::Owner }, || {});
             }
         }
     }
@@ -69,7 +71,7 @@ pub(crate) fn Details(id: ConversationId) -> impl IntoView {
     let acting = Acting {
         state,
         t,
-        id: StoredValue::new(id.clone()),
+        id: StoredValue::new(id),
         is_busy: RwSignal::new(false),
         fault: RwSignal::new(None),
         asked: RwSignal::new(None),
@@ -103,16 +105,16 @@ fn About(of: Conversation) -> impl IntoView {
     let (class, says, why, detail) = match of.lock.clone() {
         Lock::Closed if of.is_group => ("notice encrypted", t.lock_closed_group, None, t.lock_closed_detail),
         Lock::Closed => ("notice encrypted", t.lock_closed, None, t.lock_closed_detail),
-        Lock::Open(why) => ("notice alarm", t.not_verified, Some((t.trust.check)(&why)), t.lock_open_detail),
+        Lock::Open(why) => ("notice alarm", t.not_verified, Some((t.codes.problem)(&why)), t.lock_open_detail),
     };
     let encrypted = if of.lock == Lock::Closed { t.encrypted } else { t.encrypted_unverified };
     let asks = if of.lock == Lock::Closed { t.trust.why_closed } else { t.trust.why_open };
-    let (state, why_dialog) = (state(), Dialog::Why(of.id.clone()));
-    let account = of.peer.clone().map(|peer| {
+    let (state, why_dialog) = (state(), Dialog::Why(of.id));
+    let account = of.peer.map(|peer| {
         view! {
             <dl class="facts">
                 <dt>{t.account_id}</dt>
-                <dd class="id" translate="no">{peer.0}</dd>
+                <dd class="id" translate="no">{peer.to_string()}</dd>
             </dl>
         }
     });
@@ -184,18 +186,18 @@ fn MemberRow(member: Member, may: Option<Role>, is_group: bool, acting: Acting) 
                 let person = Target::Person(handle.clone());
                 if let Ok(found) = state.ask::<Option<ConversationId>>(Request::Open { to: person }).await {
                     state.dialog.set(None);
-                    state.go_to_person(handle.trim_start_matches('@').to_owned(), found);
+                    state.go_to_person(handle, found);
                 }
             });
         };
-        actions.push(button((t.write_to)(&handle), t.write_short, "button quiet", Box::new(write)));
+        actions.push(button((t.write_to)(&handle.to_string()), t.write_short, "button quiet", Box::new(write)));
     }
     if may == Some(Role::Owner) && !is_me {
         let other = if role == Role::Admin { Role::Member } else { Role::Admin };
         let member = handle.clone();
         let set = move || {
             let member = member.clone();
-            acting.act(|group| Request::SetRole { group, member, role: other }, || {});
+            acting.act(|group| Command::SetRole { group, member, role: other }, || {});
         };
         actions.push(button(format!("{}: {handle}", (t.make)(other)), (t.make)(other), "button quiet", Box::new(set)));
         if role == Role::Admin {
@@ -214,15 +216,15 @@ fn MemberRow(member: Member, may: Option<Role>, is_group: bool, acting: Acting) 
     if may_remove {
         let member = handle.clone();
         let remove = move || acting.asked.set(Some(Step::Remove(member.clone())));
-        actions.push(button((t.remove)(&handle), t.remove_short, "button quiet danger", Box::new(remove)));
+        actions.push(button((t.remove)(&handle.to_string()), t.remove_short, "button quiet danger", Box::new(remove)));
     }
     let facts = if is_group { format!("{} · {}", (t.role)(role), (t.devices)(devices)) } else { (t.devices)(devices) };
     view! {
         <li class="member">
-            <Picture id=account.0 />
+            <Picture id=account.to_string() />
             <div class="member-main">
                 <p class="row-title">
-                    {if is_me { format!("{handle} ({})", t.you.trim_end_matches(':')) } else { handle }} " "
+                    {if is_me { format!("{handle} ({})", t.you.trim_end_matches(':')) } else { handle.to_string() }} " "
                     {compared.then(|| view! { <ComparedMark /> })}
                 </p>
                 <p class="row-preview">{facts}</p>
@@ -240,8 +242,10 @@ fn Question(acting: Acting) -> impl IntoView {
         acting.asked.get().map(|step| {
             let (text, name) = match &step {
                 Step::Leave => (t.leave_lead.to_owned(), t.leave.to_owned()),
-                Step::Remove(who) => ((t.remove_lead)(who), (t.remove)(who)),
-                Step::GiveOwnership(who) => ((t.give_ownership_lead)(who), (t.make_whom)(Role::Owner, who)),
+                Step::Remove(who) => ((t.remove_lead)(&who.to_string()), (t.remove)(&who.to_string())),
+                Step::GiveOwnership(who) => {
+                    ((t.give_ownership_lead)(&who.to_string()), (t.make_whom)(Role::Owner, &who.to_string()))
+                }
             };
             let on_yes = Callback::new(move |()| acting.do_it(step.clone()));
             let on_no = Callback::new(move |()| acting.asked.set(None));
@@ -260,7 +264,7 @@ fn AddMembers(acting: Acting) -> impl IntoView {
         match parse_handles(&typed.get_untracked()) {
             Ok(members) => {
                 fault.set(None);
-                acting.act(|group| Request::AddMembers { group, members }, move || typed.set(String::new()));
+                acting.act(|group| Command::AddMembers { group, members }, move || typed.set(String::new()));
             }
             Err(why) => fault.set(Some((t.handle_bad)(why).to_owned())),
         }
@@ -282,7 +286,7 @@ fn Rename(acting: Acting) -> impl IntoView {
     let submit = move |event: SubmitEvent| {
         event.prevent_default();
         let name = Text(typed.get_untracked().trim().to_owned());
-        acting.act(|group| Request::Rename { group, name }, || {});
+        acting.act(|group| Command::Rename { group, name }, || {});
     };
     view! {
         <form class="line" on:submit=submit novalidate>

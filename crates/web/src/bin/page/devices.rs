@@ -2,7 +2,9 @@
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use stonechat_web::protocol::{DeviceId, OwnDevice, Request};
+use stonechat_api::{Command, OwnDevice};
+use stonechat_web::protocol::Request;
+use stonechat_wire::DeviceId;
 
 use crate::clock;
 use crate::dialogs::SecondQuestion;
@@ -64,7 +66,7 @@ pub(crate) fn Devices() -> impl IntoView {
         <ul class="members" aria-label=t.trust.own_devices>
             <For
                 each=move || own.list.get()
-                key=|one| (one.id.clone(), one.alarm.clone())
+                key=|one| (one.id, one.alarm)
                 children=move |device| view! { <DeviceRow device own /> }
             />
         </ul>
@@ -76,8 +78,8 @@ pub(crate) fn Devices() -> impl IntoView {
 #[component]
 fn DeviceRow(device: OwnDevice, own: Own) -> impl IntoView {
     let t = words();
-    let OwnDevice { id, added_at_ms, is_this, alarm } = device;
-    let added = (t.trust.added_at)(&clock::moment(added_at_ms, t));
+    let OwnDevice { id, added_at, this: is_this, alarm } = device;
+    let added = (t.trust.added_at)(&clock::moment(added_at.0, t));
     let strange = (!is_this && alarm.is_some()).then(|| view! { <p class="error">{t.trust.not_added_here}</p> });
     view! {
         <li class="member">
@@ -104,12 +106,11 @@ pub(crate) fn Revoke(device: DeviceId, own: Own) -> impl IntoView {
     let fault = RwSignal::new(None::<String>);
     let name = format!("{}: {}", t.trust.revoke, short(&device));
     let revoke = Callback::new(move |()| {
-        let device = device.clone();
         is_busy.set(true);
         fault.set(None);
         spawn_local(async move {
-            match state.ask::<()>(Request::RevokeDevice { device }).await {
-                Ok(()) => {
+            match state.run(Command::RevokeDevice { device }).await {
+                Ok(_) => {
                     let _ = own.has_revoked.try_set(true);
                     own.read_again(state);
                 }
@@ -160,5 +161,5 @@ pub(crate) fn Revoke(device: DeviceId, own: Own) -> impl IntoView {
 
 /// Enough of an id to tell one's devices apart.
 fn short(id: &DeviceId) -> String {
-    id.0.chars().take(8).collect()
+    id.to_string().chars().take(8).collect()
 }

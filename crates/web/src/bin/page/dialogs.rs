@@ -4,7 +4,9 @@ use leptos::ev::SubmitEvent;
 use leptos::html;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use stonechat_web::protocol::{ConversationId, GROUP_NAME_BYTES_MAX, Request, Target, Text};
+use stonechat_api::{Command, GROUP_NAME_BYTES_MAX, Outcome, Target, Text};
+use stonechat_web::protocol::Request;
+use stonechat_wire::{ConversationId, Handle};
 use wasm_bindgen::JsCast as _;
 
 use crate::alarms::Alarms;
@@ -174,11 +176,11 @@ fn NewMessage() -> impl IntoView {
             }
         };
         spawn_local(async move {
-            let to = Target::Person(handle.to_string());
+            let to = Target::Person(handle.clone());
             match state.ask::<Option<ConversationId>>(Request::Open { to }).await {
                 Ok(found) => {
                     state.dialog.set(None);
-                    state.go_to_person(handle.as_str().to_owned(), found);
+                    state.go_to_person(handle, found);
                 }
                 Err(why) => fault.set(Some(t.fault(&why))),
             }
@@ -221,14 +223,14 @@ fn NewGroup() -> impl IntoView {
         };
         is_busy.set(true);
         spawn_local(async move {
-            let request = Request::CreateGroup { name: Text(called), members: handles };
-            match state.ask::<Option<ConversationId>>(request).await {
-                Ok(Some(id)) => {
+            let command = Command::CreateGroup { name: Text(called), members: handles };
+            match state.run(command).await {
+                Ok(Outcome::Conversation(id)) => {
                     state.dialog.set(None);
                     state.awaited.set(None);
                     state.go(&Route::Conversation(id));
                 }
-                Ok(None) => state.dialog.set(None),
+                Ok(_) => state.dialog.set(None),
                 Err(why) => members_fault.set(Some(t.fault(&why))),
             }
             is_busy.set(false);
@@ -250,9 +252,8 @@ fn NewGroup() -> impl IntoView {
 }
 
 /// Handles with spaces or commas between them.
-pub(crate) fn parse_handles(typed: &str) -> Result<Vec<String>, stonechat_wire::HandleError> {
+pub(crate) fn parse_handles(typed: &str) -> Result<Vec<Handle>, stonechat_wire::HandleError> {
     let parts = typed.split(|c: char| c.is_whitespace() || c == ',').filter(|part| !part.is_empty());
-    let handles =
-        parts.map(|part| parse_handle(part).map(|handle| handle.to_string())).collect::<Result<Vec<_>, _>>()?;
+    let handles = parts.map(parse_handle).collect::<Result<Vec<_>, _>>()?;
     if handles.is_empty() { Err(stonechat_wire::HandleError::Empty) } else { Ok(handles) }
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use stonechat_web::protocol::{Conversation, ConversationId, FOUND_MAX, Found, Message, Request, Text};
+use stonechat_api::{Conversation, Found, Message, Text};
+use stonechat_web::protocol::{FOUND_MAX, Request};
+use stonechat_wire::ConversationId;
 
 use crate::clock;
 use crate::message::preview;
@@ -85,8 +87,7 @@ fn DialogButton(name: &'static str, sign: Sign, dialog: Dialog) -> impl IntoView
 fn Rows() -> impl IntoView {
     let t = words();
     let state = state();
-    let ids =
-        Memo::new(move |_| state.conversations.with(|all| all.iter().map(|one| one.id.clone()).collect::<Vec<_>>()));
+    let ids = Memo::new(move |_| state.conversations.with(|all| all.iter().map(|one| one.id).collect::<Vec<_>>()));
     let waiting = Memo::new(move |_| state.requests.with(Vec::len));
     let current = move || if state.route.get() == Route::Requests { Some("page") } else { None };
     let requests = move || {
@@ -108,7 +109,7 @@ fn Rows() -> impl IntoView {
     };
     let nobody = move || {
         let me = state.start.with(|start| match start {
-            stonechat_web::protocol::Start::Account { me, .. } => me.handle.clone(),
+            stonechat_web::protocol::Start::Account { me, .. } => me.handle.to_string(),
             _ => String::new(),
         });
         (state.is_loaded.get() && ids.with(Vec::is_empty)).then(|| {
@@ -127,7 +128,7 @@ fn Rows() -> impl IntoView {
         {nobody}
         <Show when=move || ids.with(|ids| !ids.is_empty())>
             <ul class="rows" aria-label=t.conversations>
-                <For each=move || ids.get() key=Clone::clone children=move |id| view! { <LiveRow id /> } />
+                <For each=move || ids.get() key=|id| *id children=move |id| view! { <LiveRow id /> } />
             </ul>
         </Show>
     }
@@ -137,7 +138,7 @@ fn Rows() -> impl IntoView {
 #[component]
 fn LiveRow(id: ConversationId) -> impl IntoView {
     let state = state();
-    let route = Route::Conversation(id.clone());
+    let route = Route::Conversation(id);
     let link = route.link();
     let conversation = Memo::new(move |_| state.conversation(&id));
     let is_unread = move || conversation.with(|now| now.as_ref().is_some_and(|now| now.unread > 0));
@@ -162,7 +163,7 @@ fn RowContent(of: Conversation) -> impl IntoView {
         (_, Some(last)) => preview(last, of.is_group, t),
         _ => String::new(),
     };
-    let at = of.last.as_ref().map(|last| last.sent_at_ms);
+    let at = of.last.as_ref().map(|last| last.sent_at.0);
     let unread = of.unread;
     let count = if unread > 99 { "99+".to_owned() } else { unread.to_string() };
     let badge = (unread > 0).then(|| {
@@ -222,13 +223,13 @@ fn FoundRow(message: Message) -> impl IntoView {
     let t = words();
     let state = state();
     let of = untrack(|| state.conversation(&message.conversation))?;
-    let link = Route::Conversation(of.id.clone()).link();
-    let at = message.sent_at_ms;
+    let link = Route::Conversation(of.id).link();
+    let at = message.sent_at.0;
     let line = preview(&message, of.is_group, t);
     let title = of.title.0.clone();
     let open = move |event: leptos::ev::MouseEvent| {
         event.prevent_default();
-        state.go_to_message(&message.conversation, message.key.clone());
+        state.go_to_message(message.conversation, message.key());
     };
     Some(view! {
         <li>

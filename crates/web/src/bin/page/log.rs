@@ -3,8 +3,10 @@
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use stonechat_web::protocol::{Body, ConversationId, Fault, Message, MessageKey, Page, Place, Request, Status};
+use stonechat_api::{Body, Message, MessageKey, Page, Place, Status};
+use stonechat_web::protocol::{Fault, Request};
 use stonechat_web::view::days::{Day, Stamp};
+use stonechat_wire::{AccountId, ConversationId};
 use web_sys::Element;
 
 use crate::clock;
@@ -59,7 +61,7 @@ impl Row {
     /// What makes a row another one, to be drawn again.
     pub(crate) fn identity(&self) -> (MessageKey, u8, [bool; 5]) {
         let flags = [self.day.is_some(), self.is_unread_from, self.is_first, self.is_last, self.is_sought];
-        (self.message.key.clone(), self.message.status as u8, flags)
+        (self.message.key(), self.message.status as u8, flags)
     }
 }
 
@@ -108,9 +110,9 @@ impl Log {
             self.conversation.set(Some(conversation));
         }
         let seek = self.seek.try_update_value(Option::take).flatten();
-        self.sought.set(seek.clone());
+        self.sought.set(seek);
         match seek {
-            Some(key) => self.show(state, Place::Around(key.clone()), View::At(key), 0),
+            Some(key) => self.show(state, Place::Around(key), View::At(key), 0),
             None => self.show(state, Place::Latest, View::Unread, unread),
         }
     }
@@ -155,7 +157,7 @@ impl Log {
         if self.is_fetching.get_value() {
             self.arrived.update_value(|all| all.push(message.clone()));
         }
-        let known = self.messages.with_untracked(|all| all.iter().rposition(|one| one.key == message.key));
+        let known = self.messages.with_untracked(|all| all.iter().rposition(|one| one.key() == message.key()));
         if let Some(at) = known {
             self.messages.update(|all| all[at] = message);
             return false;
@@ -163,12 +165,12 @@ impl Log {
         let is_new = matches!(message.status, Status::Queued | Status::Received);
         let has_end = self.newer.get_untracked() == 0;
         let is_before =
-            self.messages.with_untracked(|all| all.first().is_some_and(|first| message.sent_at_ms < first.sent_at_ms));
+            self.messages.with_untracked(|all| all.first().is_some_and(|first| message.sent_at < first.sent_at));
         if !is_new && (!has_end || is_before) {
             // Its status changed, and it is not among the rows.
             return false;
         }
-        let follows = message.is_mine || self.is_at_end.get_untracked();
+        let follows = message.is_mine() || self.is_at_end.get_untracked();
         let has_room = self.messages.with_untracked(Vec::len) < 2 * ROWS_MAX;
         if has_end && (follows || has_room) {
             self.messages.update(|all| all.push(message));
@@ -234,7 +236,7 @@ impl Log {
         let sought = self.sought.get();
         self.messages.with(|messages| {
             let stamps: Vec<_> = messages.iter().map(stamp).collect();
-            let is_unread_from = |at: usize| messages.get(at).is_some_and(|one| Some(&one.key) == unread_from.as_ref());
+            let is_unread_from = |at: usize| messages.get(at).is_some_and(|one| Some(one.key()) == unread_from);
             let goes_on = |at: usize| {
                 at > 0 && stamps.get(at).is_some_and(|one| one.goes_on(stamps.get(at - 1))) && !is_unread_from(at)
             };
@@ -243,7 +245,7 @@ impl Log {
                 is_unread_from: is_unread_from(at),
                 is_first: !goes_on(at),
                 is_last: !goes_on(at + 1),
-                is_sought: sought.as_ref() == Some(&message.key),
+                is_sought: sought == Some(message.key()),
                 message: message.clone(),
             };
             messages.iter().enumerate().map(row).collect()
@@ -272,10 +274,10 @@ impl Log {
             match page {
                 Ok(page) => {
                     if unread > 0 {
-                        let mut theirs = page.messages.iter().rev().filter(|one| !one.is_mine);
+                        let mut theirs = page.messages.iter().rev().filter(|one| !one.is_mine());
                         // Where it starts among those that are not fetched yet, there is no line.
                         let first = usize::try_from(unread - 1).ok().and_then(|at| theirs.nth(at));
-                        self.unread_from.set(first.map(|one| one.key.clone()));
+                        self.unread_from.set(first.map(Message::key));
                     }
                     self.older.set(page.older);
                     self.newer.set(page.newer);
@@ -305,7 +307,7 @@ impl Log {
         let Some(conversation) = self.conversation.get_untracked() else { return };
         let edge = self.messages.with_untracked(|all| {
             let edge = if older { all.first() } else { all.last() };
-            edge.map(|one| one.key.clone())
+            edge.map(Message::key)
         });
         let Some(edge) = edge else { return };
         if self.is_fetching.get_value() {
@@ -353,7 +355,7 @@ impl Log {
         let is_end = self.newer.get_untracked() == 0;
         self.messages.update(|all| {
             for message in arrived {
-                match all.iter().rposition(|one| one.key == message.key) {
+                match all.iter().rposition(|one| one.key() == message.key()) {
                     Some(at) => all[at] = message,
                     None if is_end => all.push(message),
                     None => {}
@@ -381,13 +383,14 @@ impl Log {
 
 /// The id of a message's row in the document.
 pub(crate) fn row_id(key: &MessageKey) -> String {
-    format!("m-{}-{}", key.sender.0.get(..16).unwrap_or_default(), key.id)
+    let sender = key.sender.to_string();
+    format!("m-{}-{}", &sender[..16], key.id)
 }
 
-fn stamp(message: &Message) -> Stamp<'_> {
+fn stamp(message: &Message) -> Stamp<Option<AccountId>> {
     // What was noticed about somebody is not theirs.
-    let sender = if matches!(message.body, Body::Notice(_)) { "" } else { &message.key.sender.0 };
-    Stamp { sender, at_ms: message.sent_at_ms, day: clock::day(message.sent_at_ms) }
+    let sender = (!matches!(message.body, Body::Notice(_))).then_some(message.sender);
+    Stamp { sender, at_ms: message.sent_at.0, day: clock::day(message.sent_at.0) }
 }
 
 fn view() -> Option<Element> {

@@ -1,7 +1,7 @@
 //! One message: its bubble, and the lines that stand before it.
 
 use leptos::prelude::*;
-use stonechat_web::protocol::{Body, Message, Notice, Status};
+use stonechat_api::{Body, Message, Status};
 use stonechat_web::view::links::{Piece, pieces};
 
 use crate::clock;
@@ -20,22 +20,22 @@ pub(crate) fn MessageRow(
 ) -> impl IntoView {
     let t = words();
     let Row { message, day, is_unread_from, is_first, is_last, is_sought } = row;
-    let at = message.sent_at_ms;
+    let at = message.sent_at.0;
     let lines = view! {
         {day.map(|_| view! { <h3 class="day">{clock::day_line(at, t)}</h3> })}
         {is_unread_from.then(|| view! { <p class="day unread" id="unread-from">{t.unread_from_here}</p> })}
     };
-    if let Body::Notice(Notice { kind, who }) = &message.body {
-        let class = if kind.is_loud() { "notice alarm" } else { "notice" };
+    if let Body::Notice(notice) = &message.body {
+        let class = if notice.is_loud() { "notice alarm" } else { "notice" };
         return view! {
             {lines}
-            <p class=class id=row_id(&message.key)>
-                {(t.trust.notice)(*kind, who)}
+            <p class=class id=row_id(&message.key())>
+                {(t.codes.notice)(notice)}
             </p>
         }
         .into_any();
     }
-    let mut class = String::from(if message.is_mine { "bubble mine" } else { "bubble theirs" });
+    let mut class = String::from(if message.is_mine() { "bubble mine" } else { "bubble theirs" });
     for (is_so, name) in [(is_first, " first"), (is_last, " last"), (is_sought, " sought")] {
         class.push_str(if is_so { name } else { "" });
     }
@@ -43,8 +43,9 @@ pub(crate) fn MessageRow(
         class.push_str(" failed");
     }
     let sender = is_first.then(|| {
-        let name = if message.is_mine { t.you.trim_end_matches(':').to_owned() } else { message.sender_handle.clone() };
-        let is_shown = is_group && !message.is_mine;
+        let name =
+            if message.is_mine() { t.you.trim_end_matches(':').to_owned() } else { message.sender_handle.to_string() };
+        let is_shown = is_group && !message.is_mine();
         view! { <span class=if is_shown { "sender" } else { "sender sr-only" }>{name}</span> }
     });
     let again = match (&message.body, message.status) {
@@ -60,7 +61,7 @@ pub(crate) fn MessageRow(
     };
     view! {
         {lines}
-        <article class=class id=row_id(&message.key)>
+        <article class=class id=row_id(&message.key())>
             {sender}
             <MessageBody body=message.body.clone() />
             <span class="meta">
@@ -119,7 +120,7 @@ pub(crate) fn preview(message: &Message, is_group: bool, words: &Words) -> Strin
     if matches!(message.body, Body::Notice(_)) {
         // Nobody wrote it.
         text
-    } else if message.is_mine {
+    } else if message.is_mine() {
         format!("{} {text}", words.you)
     } else if is_group {
         format!("{}: {text}", message.sender_handle)
@@ -132,7 +133,7 @@ pub(crate) fn preview(message: &Message, is_group: bool, words: &Words) -> Strin
 pub(crate) fn spoken(message: &Message, words: &Words) -> String {
     match message.body {
         Body::Notice(_) => body(message, words),
-        Body::Text(_) | Body::Newer => format!("{}: {}", message.sender_handle, body(message, words)),
+        Body::Text(_) | Body::Newer { .. } => format!("{}: {}", message.sender_handle, body(message, words)),
     }
 }
 
@@ -140,8 +141,8 @@ pub(crate) fn spoken(message: &Message, words: &Words) -> String {
 fn body(message: &Message, words: &Words) -> String {
     match &message.body {
         Body::Text(text) => text.chars().take(PREVIEW_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect(),
-        Body::Notice(Notice { kind, who }) => (words.trust.notice)(*kind, who),
-        Body::Newer => words.newer.to_owned(),
+        Body::Notice(notice) => (words.codes.notice)(notice),
+        Body::Newer { .. } => words.newer.to_owned(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Pictures: an account's, drawn from its id, with the lock over it; and the signs on buttons.
 
 use leptos::prelude::*;
-use stonechat_web::protocol::{Conversation, Lock};
+use stonechat_api::{Conversation, Lock};
 use stonechat_web::view::identicon::{Identicon, SIDE};
 
 use crate::state::words;
@@ -36,7 +36,7 @@ pub(crate) fn Picture(
 /// A conversation's picture: the other person's, or its own where it is a group.
 #[component]
 pub(crate) fn ConversationPicture(of: Conversation, #[prop(optional)] large: bool) -> impl IntoView {
-    let id = of.peer.map_or_else(|| of.id.0, |peer| peer.0);
+    let id = of.peer.map_or_else(|| of.id.to_string(), |peer| peer.to_string());
     view! { <Picture id lock=of.lock large /> }
 }
 

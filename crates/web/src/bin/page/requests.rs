@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use stonechat_web::protocol::{ContactRequest, ConversationId, Request};
+use stonechat_api::{Command, ContactRequest, Outcome};
 
 use crate::clock;
 use crate::conversation::{BackLink, focus_pane};
@@ -33,7 +33,7 @@ pub(crate) fn RequestsPane() -> impl IntoView {
                 <ul class="rows" aria-label=t.requests>
                     <For
                         each=move || state.requests.get()
-                        key=|one| (one.account.clone(), one.conversation.clone(), one.started_over)
+                        key=|one| (one.from, one.conversation, one.started_over)
                         children=move |request| view! { <RequestRow request fault /> }
                     />
                 </ul>
@@ -47,17 +47,18 @@ fn RequestRow(request: ContactRequest, fault: RwSignal<Option<String>>) -> impl 
     let t = words();
     let state = state();
     let is_busy = RwSignal::new(false);
-    let ContactRequest { account, handle, conversation, is_group, at_ms, started_over } = request;
+    let ContactRequest { from: account, handle, conversation, is_group, at, started_over } = request;
+    let at_ms = at.0;
     let accept = {
         let handle = handle.clone();
         move |_| {
-            let (from, conversation) = (handle.clone(), conversation.clone());
+            let from = handle.clone();
             is_busy.set(true);
             fault.set(None);
             spawn_local(async move {
-                match state.ask::<Option<ConversationId>>(Request::Accept { from }).await {
-                    Ok(opened) => {
-                        let id = opened.unwrap_or(conversation);
+                match state.run(Command::Accept { from }).await {
+                    Ok(outcome) => {
+                        let id = if let Outcome::Conversation(id) = outcome { id } else { conversation };
                         // What they wrote may still be on its way.
                         if untrack(|| state.conversation(&id)).is_some() {
                             state.go(&Route::Conversation(id));
@@ -78,7 +79,7 @@ fn RequestRow(request: ContactRequest, fault: RwSignal<Option<String>>) -> impl 
             is_busy.set(true);
             fault.set(None);
             spawn_local(async move {
-                if let Err(why) = state.ask::<()>(Request::Decline { from }).await {
+                if let Err(why) = state.run(Command::Decline { from }).await {
                     fault.set(Some(t.fault(&why)));
                 }
                 is_busy.set(false);
@@ -87,9 +88,9 @@ fn RequestRow(request: ContactRequest, fault: RwSignal<Option<String>>) -> impl 
     };
     view! {
         <li class="request">
-            <Picture id=account.0 />
+            <Picture id=account.to_string() />
             <div class="row-main">
-                <p class="row-title">{handle}</p>
+                <p class="row-title">{handle.to_string()}</p>
                 <p class="row-preview">
                     {if is_group { t.wants_group } else { t.wants_to_write }} " · "
                     <time datetime=clock::iso(at_ms)>{clock::short(at_ms, t)}</time>

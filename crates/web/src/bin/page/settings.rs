@@ -35,8 +35,8 @@ pub(crate) fn Settings() -> impl IntoView {
                 .map(|me| {
                     view! {
                         <div class="about">
-                            <Picture id=me.account.0.clone() large=true />
-                            <p class="about-title">{me.handle}</p>
+                            <Picture id=me.account.to_string() large=true />
+                            <p class="about-title">{me.handle.to_string()}</p>
                         </div>
                         <Choice
                             name="language"
@@ -57,9 +57,9 @@ pub(crate) fn Settings() -> impl IntoView {
                         <h3 class="section-title">{t.this_account}</h3>
                         <dl class="facts">
                             <dt>{t.account_id}</dt>
-                            <dd class="id" translate="no">{me.account.0}</dd>
+                            <dd class="id" translate="no">{me.account.to_string()}</dd>
                             <dt>{t.device}</dt>
-                            <dd class="id" translate="no">{me.device}</dd>
+                            <dd class="id" translate="no">{me.device.to_string()}</dd>
                             <dt>{t.server}</dt>
                             <dd translate="no">{me.server}</dd>
                         </dl>

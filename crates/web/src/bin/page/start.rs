@@ -3,7 +3,8 @@
 use leptos::ev::SubmitEvent;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use stonechat_web::protocol::{Fault, FaultCode, Me, RecoveryWords, Request};
+use stonechat_api::Me;
+use stonechat_web::protocol::{Fault, RecoveryWords, Request};
 use stonechat_wire::Handle;
 
 use crate::state::{state, words};
@@ -52,7 +53,7 @@ pub(crate) fn Opening() -> impl IntoView {
 pub(crate) fn Broken(fault: Fault) -> impl IntoView {
     let t = words();
     let state = state();
-    let can_erase = fault.code == FaultCode::StorageBroken;
+    let can_erase = matches!(fault, Fault::StorageBroken { .. });
     let failed = RwSignal::new(None::<String>);
     let is_sure = RwSignal::new(false);
     let erase = move |_| {
@@ -100,10 +101,10 @@ pub(crate) fn Broken(fault: Fault) -> impl IntoView {
 
 /// Picks a handle.
 #[component]
-pub(crate) fn SignUp(unfinished: Option<String>) -> impl IntoView {
+pub(crate) fn SignUp(unfinished: Option<Handle>) -> impl IntoView {
     let t = words();
     let state = state();
-    let typed = RwSignal::new(unfinished.as_deref().unwrap_or_default().trim_start_matches('@').to_owned());
+    let typed = RwSignal::new(unfinished.as_ref().map(|handle| handle.as_str().to_owned()).unwrap_or_default());
     // Nobody is told that a handle is too short while typing it.
     let was_sent = RwSignal::new(false);
     let fault = RwSignal::new(None::<String>);
@@ -131,7 +132,7 @@ pub(crate) fn SignUp(unfinished: Option<String>) -> impl IntoView {
             state.persist().await;
         });
         spawn_local(async move {
-            if let Err(why) = state.ask::<RecoveryWords>(Request::SignUp { handle: handle.to_string() }).await {
+            if let Err(why) = state.ask::<RecoveryWords>(Request::SignUp { handle }).await {
                 fault.set(Some(t.fault(&why)));
                 is_busy.set(false);
                 focus_field("handle");
@@ -142,7 +143,7 @@ pub(crate) fn SignUp(unfinished: Option<String>) -> impl IntoView {
     view! {
         <Card title=t.sign_up focus="handle">
             <p class="lead">{t.sign_up_lead}</p>
-            {unfinished.map(|handle| view! { <p class="notice" role="status">{(t.unfinished)(&handle)}</p> })}
+            {unfinished.map(|handle| view! { <p class="notice" role="status">{(t.unfinished)(&handle.to_string())}</p> })}
             <form on:submit=submit novalidate>
                 <div class="field">
                     <label for="handle">{t.handle}</label>
@@ -201,7 +202,7 @@ pub(crate) fn Words(me: Me) -> impl IntoView {
             view! {
                 <Card title=t.words_title>
                     <p class="lead">{t.words_lead}</p>
-                    <p class="print-only">{(t.words_for)(&handle, &server)}</p>
+                    <p class="print-only">{(t.words_for)(&handle.to_string(), &server)}</p>
                     <ol class="words" aria-label=t.words_list translate="no">{list}</ol>
                     <div class="actions no-print">
                         <button type="button" class="button primary" on:click=move |_| is_confirming.set(true)>

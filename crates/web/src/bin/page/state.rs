@@ -2,11 +2,10 @@
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use stonechat_web::protocol::{
-    Alarm, Connection, ContactRequest, Conversation, ConversationId, Event, Fault, FromReply, MessageKey, Request,
-    Settings, Start, Storage, TabRole, Theme,
-};
+use stonechat_api::{Alarm, Command, ContactRequest, Conversation, Message, MessageKey, Outcome, Refusal};
+use stonechat_web::protocol::{Connection, Event, Fault, FromReply, Request, Settings, Start, Storage, TabRole, Theme};
 use stonechat_web::transport::Worker;
+use stonechat_wire::{ConversationId, Handle};
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen::closure::Closure;
 
@@ -40,7 +39,7 @@ pub(crate) struct State {
     /// What is open.
     pub(crate) route: RwSignal<Route>,
     /// Whom [`Route::New`] writes to. Not in the address: browsers keep addresses.
-    pub(crate) person: RwSignal<String>,
+    pub(crate) person: RwSignal<Option<Handle>>,
     /// Whom the page waits to hear of, to open what they wrote: somebody whose request was accepted.
     pub(crate) awaited: RwSignal<Option<ConversationId>>,
     /// The dialog that is open.
@@ -48,13 +47,13 @@ pub(crate) struct State {
     /// What screen readers are to say next.
     pub(crate) said: RwSignal<String>,
     /// What was refused: where, and what.
-    pub(crate) refused: RwSignal<Vec<(Option<ConversationId>, String)>>,
+    pub(crate) refused: RwSignal<Vec<(Option<ConversationId>, Refusal)>>,
     /// The messages of the conversation that is open.
     pub(crate) log: Log,
 }
 
 /// What is open.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     /// The list alone.
     List,
@@ -115,7 +114,7 @@ pub(crate) enum Dialog {
     /// Why its lock is what it is.
     Why(ConversationId),
     /// The safety number with this handle.
-    Safety(String),
+    Safety(Handle),
     Alarms,
     Settings,
     SignOut,
@@ -160,6 +159,11 @@ impl State {
     pub(crate) async fn ask<T: FromReply>(self, request: Request) -> Result<T, Fault> {
         let worker = self.worker.get_value();
         worker.ask(request).await
+    }
+
+    /// Does what a person asked for.
+    pub(crate) async fn run(self, command: Command) -> Result<Outcome, Fault> {
+        self.ask(Request::Run(command)).await
     }
 
     /// Asks, where nobody waits for the answer and a fault is told elsewhere or matters to nobody.
@@ -208,23 +212,23 @@ impl State {
     }
 
     /// Opens the conversation with somebody, or an empty one.
-    pub(crate) fn go_to_person(self, handle: String, found: Option<ConversationId>) {
+    pub(crate) fn go_to_person(self, handle: Handle, found: Option<ConversationId>) {
         match found {
             Some(id) => self.go(&Route::Conversation(id)),
             None => {
-                self.person.set(handle);
+                self.person.set(Some(handle));
                 self.go(&Route::New);
             }
         }
     }
 
     /// Opens a conversation at one of its messages.
-    pub(crate) fn go_to_message(self, conversation: &ConversationId, key: MessageKey) {
+    pub(crate) fn go_to_message(self, conversation: ConversationId, key: MessageKey) {
         self.log.open_at(key);
-        if self.route.get_untracked() == Route::Conversation(conversation.clone()) {
-            self.log.open(self, conversation.clone());
+        if self.route.get_untracked() == Route::Conversation(conversation) {
+            self.log.open(self, conversation);
         } else {
-            self.go(&Route::Conversation(conversation.clone()));
+            self.go(&Route::Conversation(conversation));
         }
     }
 
@@ -232,7 +236,9 @@ impl State {
     pub(crate) fn read_on(self) {
         let Route::Conversation(id) = self.route.get_untracked() else { return };
         if !document().hidden() && untrack(|| self.conversation(&id)).is_some_and(|one| one.unread > 0) {
-            self.tell(Request::MarkRead { conversation: id });
+            spawn_local(async move {
+                let _ = self.run(Command::MarkRead { conversation: id }).await;
+            });
         }
     }
 
@@ -240,7 +246,7 @@ impl State {
         match event {
             Event::Start(start) => self.start_is(start),
             Event::Message(message) => {
-                if !message.is_mine && !document().hidden() && self.log.is_open(&message.conversation) {
+                if !message.is_mine() && !document().hidden() && self.log.is_open(&message.conversation) {
                     self.said.set(crate::message::spoken(&message, untrack(|| self.words())));
                 }
                 if self.log.take(message) {
@@ -251,7 +257,7 @@ impl State {
             Event::Replaced { old, new } => {
                 self.conversations.update(|all| all.retain(|one| one.id != old));
                 if self.route.get_untracked() == Route::Conversation(old) {
-                    let address = Route::Conversation(new.clone()).address();
+                    let address = Route::Conversation(new).address();
                     let _ = window().location().replace(&format!("#{address}"));
                 }
             }
@@ -262,8 +268,8 @@ impl State {
                     self.connection.set(connection);
                 }
             }
-            Event::Refused { conversation, text } => self.refused.update(|all| {
-                let new = (conversation, text);
+            Event::Refused { conversation, what } => self.refused.update(|all| {
+                let new = (conversation, what);
                 if all.len() < REFUSED_MAX && !all.contains(&new) {
                     all.push(new);
                 }
@@ -295,10 +301,10 @@ impl State {
     }
 
     fn conversation_is(self, conversation: Conversation) {
-        let id = conversation.id.clone();
+        let id = conversation.id;
         self.conversations.update(|all| {
             let at = all.iter().position(|one| one.id == conversation.id);
-            let last = |one: &Conversation| one.last.as_ref().map(|last| last.key.clone());
+            let last = |one: &Conversation| one.last.as_ref().map(Message::key);
             match at {
                 Some(at) if last(&all[at]) == last(&conversation) => all[at] = conversation,
                 // What somebody wrote in last comes first.
@@ -351,7 +357,7 @@ impl State {
         self.alarms.set(Vec::new());
         self.refused.set(Vec::new());
         self.settings.set(Settings::default());
-        self.person.set(String::new());
+        self.person.set(None);
         if self.route.get_untracked() != Route::List {
             let _ = window().location().replace("#/");
         }
@@ -365,10 +371,8 @@ impl Route {
             "requests" => Self::Requests,
             "new" => Self::New,
             other => match other.strip_prefix("c/") {
-                Some(id) if id.len() == 64 && id.bytes().all(|digit| digit.is_ascii_hexdigit()) => {
-                    Self::Conversation(ConversationId(id.to_owned()))
-                }
-                _ => Self::List,
+                Some(id) => id.parse().map_or(Self::List, Self::Conversation),
+                None => Self::List,
             },
         }
     }

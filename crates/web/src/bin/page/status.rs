@@ -15,9 +15,11 @@ pub(crate) fn Banners() -> impl IntoView {
     let connection = move || match state.connection.get() {
         Connection::Ready => None,
         Connection::Opening => Some(("banner", t.connecting, None)),
-        Connection::Offline { is_lasting: false, .. } => Some(("banner offline", t.offline, None)),
-        Connection::Offline { is_lasting: true, text } => Some(("banner offline", t.offline_lasting, Some(text))),
-        Connection::Stopped { text } => Some(("banner warning", t.stopped, Some(text))),
+        Connection::Offline { lasting: None } => Some(("banner offline", t.offline, None)),
+        Connection::Offline { lasting: Some(why) } => {
+            Some(("banner offline", t.offline_lasting, Some((t.codes.lasting)(why).to_owned())))
+        }
+        Connection::Stopped { why } => Some(("banner warning", t.stopped, why.map(|why| t.fault(&why)))),
     };
     let may_go =
         move || !is_hidden.get() && state.storage.with(|storage| storage.as_ref().is_some_and(|one| !one.persisted));
@@ -29,7 +31,7 @@ pub(crate) fn Banners() -> impl IntoView {
                         view! {
                             <p class=class>
                                 <span>{text}</span>
-                                {why.map(|why| view! { " " <span lang="en">{why}</span> })}
+                                {why.map(|why| view! { " " <span>{why}</span> })}
                             </p>
                         }
                     })
@@ -72,12 +74,13 @@ fn Refused() -> impl IntoView {
     let state = state();
     move || {
         let all = state.refused.get();
-        let texts: Vec<_> = all.into_iter().filter_map(|(place, text)| place.is_none().then_some(text)).collect();
+        let texts: Vec<_> =
+            all.into_iter().filter_map(|(place, what)| place.is_none().then(|| (t.codes.refusal)(&what))).collect();
         (!texts.is_empty()).then(|| {
             view! {
                 <div class="banner warning" role="alert">
                     <p>{t.refused}</p>
-                    {texts.into_iter().map(|text| view! { <p lang="en">{text}</p> }).collect_view()}
+                    {texts.into_iter().map(|text| view! { <p>{text}</p> }).collect_view()}
                     <button
                         type="button"
                         class="button quiet"

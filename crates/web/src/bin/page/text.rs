@@ -1,7 +1,9 @@
 //! Everything that the page says, once for each language. A language that lacks a word does not compile.
 
-use stonechat_web::protocol::{Fault, Role};
+use stonechat_api::Role;
+use stonechat_web::protocol::Fault;
 use stonechat_web::view::days::DayName;
+use stonechat_web::words::CodeWords;
 use stonechat_wire::HandleError;
 
 use self::trust::TrustWords;
@@ -33,7 +35,6 @@ pub(crate) struct Words {
     pub(crate) reload: &'static str,
     pub(crate) working: &'static str,
     pub(crate) dismiss: &'static str,
-    pub(crate) fault: fn(&Fault) -> String,
 
     // Before there is an account.
     pub(crate) opening: &'static str,
@@ -179,12 +180,15 @@ pub(crate) struct Words {
 
     // Locks, safety numbers, devices, alarms.
     pub(crate) trust: &'static TrustWords,
+
+    /// What the client says.
+    pub(crate) codes: &'static CodeWords,
 }
 
 impl Words {
     /// A fault in this language.
     pub(crate) fn fault(&self, fault: &Fault) -> String {
-        (self.fault)(fault)
+        (self.codes.fault)(fault)
     }
 }
 

@@ -3,8 +3,10 @@
 use leptos::ev::SubmitEvent;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use stonechat_web::protocol::{ConversationId, Lock, Request, Safety, Why};
+use stonechat_api::{Command, Lock, Safety, Why};
+use stonechat_web::protocol::Request;
 use stonechat_web::view::safety::{drawing, groups};
+use stonechat_wire::{ConversationId, Handle};
 
 use crate::camera::Camera;
 use crate::clock;
@@ -19,24 +21,20 @@ pub(crate) fn WhyLock(id: ConversationId) -> impl IntoView {
     let t = words();
     let state = state();
     let why = RwSignal::new(None::<Result<Why, String>>);
-    let conversation = {
-        let id = id.clone();
-        Memo::new(move |_| state.head(&id))
-    };
+    let conversation = Memo::new(move |_| state.head(&id));
     // Whatever changes a lock changes one of these.
     Effect::new(move || {
         conversation.track();
         state.alarms.track();
-        let conversation = id.clone();
         spawn_local(async move {
-            let answer = state.ask::<Why>(Request::Why { conversation }).await.map_err(|fault| t.fault(&fault));
+            let answer = state.ask::<Why>(Request::Why { conversation: id }).await.map_err(|fault| t.fault(&fault));
             // The dialog may be gone.
             let _ = why.try_set(Some(answer));
         });
     });
     let title = Signal::derive(move || {
         let is_closed = match why.get() {
-            Some(Ok(why)) => why.lock == Lock::Closed,
+            Some(Ok(why)) => why.lock() == Lock::Closed,
             _ => conversation.with(|now| now.as_ref().is_some_and(|now| now.lock == Lock::Closed)),
         };
         if is_closed { t.trust.why_closed } else { t.trust.why_open }
@@ -60,18 +58,18 @@ pub(crate) fn WhyLock(id: ConversationId) -> impl IntoView {
 
 #[component]
 fn Checks(why: Why) -> impl IntoView {
-    let t = words().trust;
-    let lead = if why.lock == Lock::Closed { t.all_hold } else { t.not_all_hold };
-    let compared =
-        if why.compared.is_empty() { t.compared_none.to_owned() } else { (t.compared_with)(&why.compared.join(", ")) };
-    let rows = why.checks.into_iter().map(|check| {
-        let (class, sign, says) =
-            if check.holds { ("check", Sign::Sent, t.holds) } else { ("check fails", Sign::Failed, t.fails) };
+    let (t, codes) = (words().trust, words().codes);
+    let lead = if why.problems.is_empty() { t.all_hold } else { t.not_all_hold };
+    let names: Vec<_> = why.compared.iter().map(Handle::to_string).collect();
+    let compared = if names.is_empty() { t.compared_none.to_owned() } else { (t.compared_with)(&names.join(", ")) };
+    let problems = why.problems.iter().map(|problem| ("check fails", Sign::Failed, t.fails, (codes.problem)(problem)));
+    let checks = why.checks.iter().map(|check| ("check", Sign::Sent, t.holds, (codes.check)(check)));
+    let rows = problems.chain(checks).map(|(class, sign, says, text)| {
         view! {
             <li class=class>
                 <Icon sign />
                 <span class="sr-only">{says}</span>
-                <span>{(t.check)(&check)}</span>
+                <span>{text}</span>
             </li>
         }
     });
@@ -86,10 +84,10 @@ fn Checks(why: Why) -> impl IntoView {
 
 /// Leads to the safety number with somebody.
 #[component]
-pub(crate) fn CompareWith(handle: String) -> impl IntoView {
+pub(crate) fn CompareWith(handle: Handle) -> impl IntoView {
     let t = words().trust;
     let state = state();
-    let name = (t.compare_with)(&handle);
+    let name = (t.compare_with)(&handle.to_string());
     view! {
         <button type="button" class="button" on:click=move |_| state.dialog.set(Some(Dialog::Safety(handle.clone())))>
             {name}
@@ -110,7 +108,7 @@ pub(crate) fn ComparedMark() -> impl IntoView {
 
 /// The safety number with somebody.
 #[component]
-pub(crate) fn SafetyNumber(with: String) -> impl IntoView {
+pub(crate) fn SafetyNumber(with: Handle) -> impl IntoView {
     let t = words();
     let state = state();
     let safety = RwSignal::new(None::<Result<Safety, String>>);
@@ -134,8 +132,8 @@ pub(crate) fn SafetyNumber(with: String) -> impl IntoView {
         verdict.set(None);
         let with = with.get_value();
         spawn_local(async move {
-            let answer = state.ask::<()>(Request::Verify { with: with.clone(), shown }).await;
-            let says = answer.map(|()| (t.trust.matches)(&with)).map_err(|fault| t.fault(&fault));
+            let answer = state.run(Command::Verify { handle: with.clone(), shown }).await;
+            let says = answer.map(|_| (t.trust.matches)(&with.to_string())).map_err(|fault| t.fault(&fault));
             let _ = verdict.try_set(Some(says));
             let _ = is_busy.try_set(false);
             read();
@@ -168,7 +166,8 @@ pub(crate) fn SafetyNumber(with: String) -> impl IntoView {
 #[component]
 fn Shown(safety: Safety) -> impl IntoView {
     let t = words();
-    let Safety { handle, digits, code, compared_at_ms } = safety;
+    let Safety { handle, digits, code, compared } = safety;
+    let handle = handle.to_string();
     let digits = groups(&digits).into_iter().map(|group| view! { <li>{group}</li> }).collect_view();
     let picture = drawing(&code).map(|code| {
         view! {
@@ -183,11 +182,11 @@ fn Shown(safety: Safety) -> impl IntoView {
             </svg>
         }
     });
-    let compared = match compared_at_ms {
+    let compared = match compared {
         Some(at) => view! {
             <p class="compared-line">
                 <Icon sign=Sign::Compared />
-                <span>{(t.trust.compared_at)(&clock::moment(at, t))}</span>
+                <span>{(t.trust.compared_at)(&clock::moment(at.0, t))}</span>
             </p>
         }
         .into_any(),

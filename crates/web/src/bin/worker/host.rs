@@ -1,7 +1,7 @@
 //! The worker's life: what it holds, how it answers, what it tells.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,17 +9,19 @@ use std::time::Duration;
 use futures_channel::oneshot;
 use futures_util::{FutureExt as _, StreamExt as _};
 use js_sys::Reflect;
-use stonechat_client::{self as client, Client, KeyChoice, OpenError, ServerUrl};
+use stonechat_client::{
+    self as client, Client, ClientError, Command, CommandError, ConversationId, Handle, KeyChoice, Me, OpenError,
+    Outcome, ServerUrl, Target,
+};
 use stonechat_web::protocol::{
-    Ask, Connection, Conversation, Event, Fault, FaultCode, Found, Page, Place, RecoveryWords, Reply, Request, Sent,
-    Settings, Start, Storage, Tell, from_text, to_text,
+    Ask, Connection, Event, Fault, RecoveryWords, Reply, Request, Settings, Start, Storage, Tell, from_text, to_text,
 };
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
-use crate::{convert, trust};
+use crate::convert::{self, client_fault as fault};
 
 /// What the worker holds. One for each worker, for ever.
 struct Host {
@@ -35,15 +37,15 @@ struct Host {
 #[derive(Clone)]
 struct Running {
     client: Client,
-    me: client::Me,
+    me: Me,
 }
 
 /// Listens to the pages and opens what is stored here.
 pub(crate) fn start() {
     std::panic::set_hook(Box::new(|panic| {
         // Where, and nothing of what.
-        let place = panic.location().map(|at| format!(" ({}:{})", at.file(), at.line())).unwrap_or_default();
-        let fault = Fault::new(FaultCode::Bug, format!("This is a fault in Stonechat{place}. Reload the page."));
+        let place = panic.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default();
+        let fault = Fault::Bug { detail: place };
         tell(&Tell::Event(Event::Start(Start::Broken(fault))));
     }));
     let host = Rc::new(Host {
@@ -101,15 +103,13 @@ impl Host {
     async fn run(self: &Rc<Self>, client: Client) -> Result<Start, Fault> {
         let me = client.me().await.map_err(fault)?;
         if !me.registered {
-            let unfinished = Some(me.handle.to_string());
             client.shutdown().await;
-            return Ok(Start::NoAccount { unfinished });
+            return Ok(Start::NoAccount { unfinished: Some(me.handle) });
         }
         let words_pending = client.recovery_phrase().await.map_err(fault)?.is_some();
-        let start = Start::Account { me: convert::me(&me), words_pending };
-        let running = Running { client, me };
-        *self.client.borrow_mut() = Some(running.clone());
-        spawn_local(forward(running));
+        let start = Start::Account { me: me.clone(), words_pending };
+        spawn_local(forward(client.clone()));
+        *self.client.borrow_mut() = Some(Running { client, me });
         Ok(start)
     }
 
@@ -121,9 +121,7 @@ impl Host {
     fn running(&self) -> Result<Running, Fault> {
         self.client.borrow().clone().ok_or_else(|| match &*self.start.borrow() {
             Start::Broken(fault) => fault.clone(),
-            Start::Opening | Start::NoAccount { .. } | Start::Account { .. } => {
-                Fault::new(FaultCode::NoAccount, "Nobody is signed up here.")
-            }
+            Start::Opening | Start::NoAccount { .. } | Start::Account { .. } => CommandError::NoAccount.into(),
         })
     }
 
@@ -137,100 +135,47 @@ impl Host {
                 return Ok(Reply::Connection(status.as_ref().map_or(Connection::Opening, convert::connection)));
             }
             Request::Storage => return storage().await.map(Reply::Storage),
-            Request::SignUp { handle } => return self.alone(self.sign_up(&handle)).await,
+            Request::SignUp { handle } => return self.alone(self.sign_up(handle)).await,
             Request::SignOut => return self.alone(self.sign_out()).await,
             other => other,
         };
         self.opened().await;
         let Running { client, me } = self.running()?;
-        let id = convert::conversation_id;
         Ok(match request {
             Request::Start | Request::Connection | Request::Storage | Request::SignUp { .. } | Request::SignOut => {
                 Reply::Done
             }
+            Request::Run(command) => Reply::Outcome(run(&client, command).await?),
             Request::RecoveryWords => match client.recovery_phrase().await.map_err(fault)? {
                 Some(phrase) => Reply::Words(words(phrase.danger_words())),
-                None => {
-                    let why = "The recovery words were confirmed, and are not kept here any more.";
-                    return Err(Fault::new(FaultCode::NotAllowed, why));
-                }
+                None => return Err(Fault::WordsForgotten),
             },
             Request::WordsWrittenDown => {
                 client.forget_recovery_phrase().await.map_err(fault)?;
-                self.say_start(Start::Account { me: convert::me(&me), words_pending: false });
+                self.say_start(Start::Account { me, words_pending: false });
                 Reply::Done
             }
-            Request::Me => Reply::Me(convert::me(&me)),
-            Request::Conversations => Reply::Conversations(conversations(&client, &me).await?),
-            Request::Conversation { id: one } => Reply::Conversation(conversation(&client, &me, id(&one)?).await?),
+            Request::Me => Reply::Me(me),
+            Request::Conversations => Reply::Conversations(client.conversations().await.map_err(fault)?),
+            Request::Conversation { id } => Reply::Conversation(client.conversation(id).await.map_err(fault)?),
             Request::Messages { conversation, at, limit } => {
-                let at = match at {
-                    Place::Latest => client::Place::Latest,
-                    Place::Before(key) => client::Place::Before(convert::name(&key)?),
-                    Place::After(key) => client::Place::After(convert::name(&key)?),
-                    Place::Around(key) => client::Place::Around(convert::name(&key)?),
-                };
-                let asked = id(&conversation)?;
-                let page = client.page(asked, at, limit as usize).await.map_err(fault)?;
+                let mut page = client.page(conversation, at, limit as usize).await.map_err(fault)?;
                 // Whichever of two conversations with one person it came through.
-                let message = |one| convert::message(client::Message { conversation: asked, ..one }, &me.account);
-                let messages = page.messages.into_iter().map(message).collect();
-                Reply::Page(Page { messages, older: page.older, newer: page.newer })
-            }
-            Request::Search { text, limit } => {
-                let found = client.search(&text, limit as usize).await.map_err(fault)?;
-                Reply::Found(Found {
-                    conversations: found.conversations.iter().map(|id| id.to_string().into()).collect(),
-                    messages: found.messages.into_iter().map(|one| convert::message(one, &me.account)).collect(),
-                    more: found.more,
-                })
-            }
-            Request::Send { to, text } => {
-                let sent = client.enqueue(convert::target(&to)?, text.0).await.map_err(fault)?;
-                if drafts(&client).await?.contains_key(&sent.conversation) {
-                    client.save_draft(sent.conversation, "").await.map_err(fault)?;
+                for message in &mut page.messages {
+                    message.conversation = conversation;
                 }
-                Reply::Sent(Sent {
-                    conversation: sent.conversation.to_string().into(),
-                    key: convert::key(me.account, sent.message),
-                })
+                Reply::Page(page)
             }
-            Request::Open { to } => opened(client.find(&convert::target(&to)?).await.map_err(fault)?),
-            Request::Requests => Reply::Requests(requests(&client).await?),
-            Request::Accept { from } => opened(client.accept(convert::handle(&from)?).await.map_err(fault)?),
-            Request::Decline { from } => done(client.decline(convert::handle(&from)?).await)?,
-            Request::CreateGroup { name, members } => {
-                opened(Some(client.create_group(name.0, convert::handles(&members)?).await.map_err(fault)?))
-            }
-            Request::AddMembers { group, members } => {
-                done(client.add_members(id(&group)?, convert::handles(&members)?).await)?
-            }
-            Request::RemoveMember { group, member } => {
-                done(client.remove_member(id(&group)?, convert::handle(&member)?).await)?
-            }
-            Request::Leave { group } => done(client.leave(id(&group)?).await)?,
-            Request::Rename { group, name } => done(client.rename(id(&group)?, name.0).await)?,
-            Request::SetRole { group, member, role } => {
-                done(client.set_role(id(&group)?, convert::handle(&member)?, convert::role(role)).await)?
-            }
-            Request::MarkRead { conversation } => done(client.mark_read(id(&conversation)?).await)?,
-            Request::SaveDraft { conversation, text } => done(client.save_draft(id(&conversation)?, text.0).await)?,
+            Request::Search { text, limit } => Reply::Found(client.search(&text, limit as usize).await.map_err(fault)?),
+            Request::Open { to } => Reply::Opened(client.find(&to).await.map_err(fault)?),
+            Request::Requests => Reply::Requests(client.requests().await.map_err(fault)?),
+            Request::SaveDraft { conversation, text } => done(client.save_draft(conversation, text).await)?,
             Request::Why { conversation } => {
-                let target = client::Target::Conversation(id(&conversation)?);
-                Reply::Why(trust::why(client.why(&target).await.map_err(fault)?))
+                Reply::Why(client.why(&Target::Conversation(conversation)).await.map_err(fault)?)
             }
-            Request::Safety { with } => {
-                Reply::Safety(trust::safety(client.safety_number(&convert::handle(&with)?).await.map_err(fault)?))
-            }
-            Request::Verify { with, shown } => done(client.verify(&convert::handle(&with)?, shown).await)?,
-            Request::Devices => Reply::Devices(trust::devices(&client).await?),
-            Request::RevokeDevice { device } => done(client.revoke_device(convert::parse(&device.0)?).await)?,
-            Request::Alarms => Reply::Alarms(trust::alarms(&client).await?),
-            Request::DismissAlarm { alarm } => {
-                client.dismiss_alarm(convert::parse(&alarm.0)?).await.map_err(fault)?;
-                tell(&Tell::Event(Event::Alarms(trust::alarms(&client).await?)));
-                Reply::Done
-            }
+            Request::Safety { with } => Reply::Safety(client.safety_number(&with).await.map_err(fault)?),
+            Request::Devices => Reply::Devices(client.devices().await.map_err(fault)?),
+            Request::Alarms => Reply::Alarms(client.alarms().await.map_err(fault)?),
             Request::Settings => Reply::Settings(settings(&client).await?),
             Request::SaveSettings { settings } => {
                 client.save_note(SETTINGS, to_text(&settings).into_bytes()).await.map_err(fault)?;
@@ -243,23 +188,22 @@ impl Host {
     async fn alone(&self, change: impl Future<Output = Result<Reply, Fault>>) -> Result<Reply, Fault> {
         self.opened().await;
         if self.is_changing.replace(true) {
-            return Err(Fault::new(FaultCode::Busy, "One moment: something else is not finished."));
+            return Err(Fault::Busy);
         }
         let result = change.await;
         self.is_changing.set(false);
         result
     }
 
-    async fn sign_up(self: &Rc<Self>, handle: &str) -> Result<Reply, Fault> {
+    async fn sign_up(self: &Rc<Self>, handle: Handle) -> Result<Reply, Fault> {
         if let Some(running) = &*self.client.borrow() {
-            let handle = running.me.handle.to_string();
-            let text = format!("This browser belongs to {handle} already; sign out first.");
-            return Err(Fault { code: FaultCode::AlreadySignedUp, text, who: Some(handle) });
+            return Err(Fault::AlreadySignedUp { handle: running.me.handle.clone() });
         }
-        let handle = convert::handle(handle)?;
-        let server: ServerUrl = scope().location().origin().parse().map_err(|error: client::AddressError| {
-            Fault::new(FaultCode::Unsupported, convert::sentence(&error.to_string()))
-        })?;
+        let server: ServerUrl = scope()
+            .location()
+            .origin()
+            .parse()
+            .map_err(|error: client::AddressError| Fault::Unsupported { detail: error.to_string() })?;
         let (client, phrase) = Client::sign_up_keeping_phrase(HOME, KeyChoice::Auto, handle, &server)
             .await
             .map_err(|error| convert::sign_up_fault(&error))?;
@@ -284,7 +228,7 @@ impl Host {
 
 /// Tells the pages what the client tells, as it is then. What happens while they are told is told together: a conversation that
 /// takes in a hundred messages is described once, not a hundred times.
-async fn forward(Running { client, me }: Running) {
+async fn forward(client: Client) {
     let mut events = client.events();
     tell(&Tell::Event(Event::Connection(convert::connection(&client.status()))));
     while let Some(first) = events.next().await {
@@ -297,7 +241,7 @@ async fn forward(Running { client, me }: Running) {
                 client::Event::Message(mut message) => {
                     message.conversation = shown(&client, message.conversation).await;
                     changed.insert(message.conversation);
-                    tell(&Tell::Event(Event::Message(convert::message(message, &me.account))));
+                    tell(&Tell::Event(Event::Message(message)));
                 }
                 client::Event::Conversation(id) => {
                     changed.insert(shown(&client, id).await);
@@ -308,18 +252,17 @@ async fn forward(Running { client, me }: Running) {
                     tell(&Tell::Event(Event::Connection(convert::connection(&status))));
                 }
                 client::Event::Refused { conversation, what } => {
-                    let conversation = conversation.map(|id| id.to_string().into());
-                    tell(&Tell::Event(Event::Refused { conversation, text: convert::sentence(&what) }));
+                    tell(&Tell::Event(Event::Refused { conversation, what }));
                 }
                 client::Event::Missed(_) => tell(&Tell::Event(Event::Missed)),
             }
             next = events.next().now_or_never().flatten();
         }
         // A vault that cannot be read says so elsewhere, to whoever asks.
-        if requests_changed && let Ok(requests) = requests(&client).await {
+        if requests_changed && let Ok(requests) = client.requests().await {
             tell(&Tell::Event(Event::Requests(requests)));
         }
-        if alarms_changed && let Ok(alarms) = trust::alarms(&client).await {
+        if alarms_changed && let Ok(alarms) = client.alarms().await {
             tell(&Tell::Event(Event::Alarms(alarms)));
             // An alarm about nobody in particular opens every lock.
             if let Ok(conversations) = client.conversations().await {
@@ -327,7 +270,7 @@ async fn forward(Running { client, me }: Running) {
             }
         }
         for id in changed {
-            if let Ok(Some(conversation)) = conversation(&client, &me, id).await {
+            if let Ok(Some(conversation)) = client.conversation(id).await {
                 tell(&Tell::Event(Event::Conversation(conversation)));
             }
         }
@@ -335,44 +278,28 @@ async fn forward(Running { client, me }: Running) {
 }
 
 /// The conversation that pages show for this one. If that is another, they are told.
-async fn shown(client: &Client, id: client::ConversationId) -> client::ConversationId {
+async fn shown(client: &Client, id: ConversationId) -> ConversationId {
     // A vault that cannot be read says so elsewhere, to whoever asks.
     let shown = client.shown(id).await.unwrap_or(id);
     if shown != id {
-        tell(&Tell::Event(Event::Replaced { old: id.to_string().into(), new: shown.to_string().into() }));
+        tell(&Tell::Event(Event::Replaced { old: id, new: shown }));
     }
     shown
 }
 
-async fn conversations(client: &Client, me: &client::Me) -> Result<Vec<Conversation>, Fault> {
-    let mut drafts = drafts(client).await?;
-    let all = client.conversations().await.map_err(fault)?;
-    Ok(all
-        .into_iter()
-        .map(|one| {
-            let draft = drafts.remove(&one.id);
-            convert::conversation(one, &me.account, draft)
-        })
-        .collect())
-}
-
-async fn conversation(
-    client: &Client,
-    me: &client::Me,
-    id: client::ConversationId,
-) -> Result<Option<Conversation>, Fault> {
-    let Some(found) = client.conversation(id).await.map_err(fault)? else { return Ok(None) };
-    let draft = drafts(client).await?.remove(&id);
-    Ok(Some(convert::conversation(found, &me.account, draft)))
-}
-
-async fn drafts(client: &Client) -> Result<BTreeMap<client::ConversationId, String>, Fault> {
-    let drafts = client.drafts().await.map_err(fault)?;
-    Ok(drafts.into_iter().map(|draft| (draft.conversation, draft.text)).collect())
-}
-
-async fn requests(client: &Client) -> Result<Vec<stonechat_web::protocol::ContactRequest>, Fault> {
-    Ok(client.requests().await.map_err(fault)?.iter().map(convert::request).collect())
+/// What a person asked for, and what belongs to it here.
+async fn run(client: &Client, command: Command) -> Result<Outcome, Fault> {
+    let dismisses = matches!(command, Command::DismissAlarm { .. });
+    let outcome = client.run(command).await.map_err(fault)?;
+    if let Outcome::Queued { conversation, .. } = outcome
+        && client.drafts().await.map_err(fault)?.iter().any(|draft| draft.conversation == conversation)
+    {
+        client.save_draft(conversation, "").await.map_err(fault)?;
+    }
+    if dismisses {
+        tell(&Tell::Event(Event::Alarms(client.alarms().await.map_err(fault)?)));
+    }
+    Ok(outcome)
 }
 
 async fn settings(client: &Client) -> Result<Settings, Fault> {
@@ -385,22 +312,13 @@ fn words(phrase: &str) -> RecoveryWords {
     RecoveryWords(phrase.split_whitespace().map(ToOwned::to_owned).collect())
 }
 
-fn opened(id: Option<client::ConversationId>) -> Reply {
-    Reply::Opened(id.map(|id| id.to_string().into()))
-}
-
-fn done(result: Result<(), client::ClientError>) -> Result<Reply, Fault> {
+fn done(result: Result<(), ClientError>) -> Result<Reply, Fault> {
     result.map(|()| Reply::Done).map_err(fault)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err asks for")]
-fn fault(error: client::ClientError) -> Fault {
-    convert::client_fault(&error)
 }
 
 /// What the browser says of the place where everything is kept.
 async fn storage() -> Result<Storage, Fault> {
-    let fail = |_| Fault::new(FaultCode::NoStorage, "This browser does not say how it keeps what is stored.");
+    let fail = |_| Fault::NoStorage;
     let manager = scope().navigator().storage();
     let persisted = JsFuture::from(manager.persisted().map_err(fail)?).await.map_err(fail)?;
     let estimate = JsFuture::from(manager.estimate().map_err(fail)?).await.map_err(fail)?;

@@ -7,8 +7,6 @@
 mod convert;
 #[cfg(target_arch = "wasm32")]
 mod host;
-#[cfg(target_arch = "wasm32")]
-mod trust;
 
 #[cfg(not(target_arch = "wasm32"))]
 fn main() {

@@ -1,7 +1,5 @@
 //! German.
 
-use stonechat_web::protocol::{Fault, FaultCode};
-
 use super::{DayName, HandleError, Role, Words, size};
 
 pub(super) static GERMAN: Words = Words {
@@ -14,7 +12,6 @@ pub(super) static GERMAN: Words = Words {
     reload: "Seite neu laden",
     working: "Einen Moment…",
     dismiss: "Ausblenden",
-    fault,
 
     opening: "Was hier gespeichert ist, wird geöffnet…",
     broken: "Stonechat kann hier nicht starten",
@@ -203,60 +200,5 @@ pub(super) static GERMAN: Words = Words {
     refused: "Etwas wurde abgelehnt, das ehrliche Software nicht tut:",
 
     trust: &super::trust::GERMAN,
+    codes: &stonechat_web::words::GERMAN,
 };
-
-/// What the client says in English is left where only it knows more.
-fn fault(fault: &Fault) -> String {
-    let who = fault.who.as_deref().unwrap_or("diese Person");
-    let text = &fault.text;
-    match fault.code {
-        FaultCode::Offline => "Dafür braucht es den Server, und es gibt keine Verbindung. Nichts ist geschehen.".into(),
-        FaultCode::TimedOut => "Das dauert zu lange. Es kann noch geschehen: Sieh nach, bevor du es noch einmal versuchst.".into(),
-        FaultCode::Unconfirmed => {
-            "Der Server hat das Konto nicht bestätigt. Versuch es mit demselben Namen noch einmal, dann geht es dort weiter.".into()
-        }
-        FaultCode::BadHandle => "Das ist kein Name: Ein Name hat 1 bis 15 Zeichen, a bis z, 0 bis 9 und _.".into(),
-        FaultCode::HandleTaken => format!("Den Namen {who} hat schon jemand. Bitte wähle einen anderen."),
-        FaultCode::UnknownHandle => format!("Unter dem Namen {who} gibt es hier niemanden."),
-        FaultCode::NotReady => format!("Kein Gerät von {who} ist bereit. Versuch es später noch einmal."),
-        FaultCode::Untrusted => {
-            format!("Was der Server über {who} sagt, lässt sich nicht bestätigen. Nichts wurde gesendet. ({text})")
-        }
-        FaultCode::Yourself => "Das bist du selbst.".into(),
-        FaultCode::UnknownConversation => "Diese Unterhaltung gibt es nicht.".into(),
-        FaultCode::UnknownRequest => "Diese Anfrage gibt es nicht mehr.".into(),
-        FaultCode::NotAllowed => format!("Das geht gerade nicht, oder nicht in deiner Rolle. ({text})"),
-        FaultCode::Invalid => format!("Das ist leer, zu lang oder zu viel. ({text})"),
-        FaultCode::Refused => format!("Der Server hat abgelehnt. ({text})"),
-        FaultCode::Directory => {
-            format!("Noch lässt sich nicht prüfen, wer das ist. Nichts wurde gesendet; versuch es gleich noch einmal. ({text})")
-        }
-        FaultCode::StartedOver => format!(
-            "Der Name {who} gehört jetzt einem anderen Konto als dem, das du kennst: Die Person hat neu angefangen, oder jemand anders hat \
-             den Namen. Nichts wurde gesendet. Frag auf einem anderen Weg nach, dann nimm die Anfrage an."
-        ),
-        FaultCode::Mismatch => format!(
-            "Das ist nicht die Sicherheitsnummer, die du mit {who} teilst: Ihr sprecht nicht beide miteinander. Schreib nichts, was unter \
-             euch bleiben muss, und sag es auf einem anderen Weg."
-        ),
-        FaultCode::UnknownDevice => "Dieses Gerät hat das Konto nicht.".into(),
-        FaultCode::ThisDevice => "Das ist dieses Gerät; sperre es von einem anderen aus.".into(),
-        FaultCode::UnknownAlarm => "Diesen Alarm gibt es nicht mehr.".into(),
-        FaultCode::NoAccount => "Hier ist niemand angemeldet.".into(),
-        FaultCode::AlreadySignedUp => "In diesem Browser ist schon jemand angemeldet. Melde dich dort zuerst ab.".into(),
-        FaultCode::NoStorage => {
-            "Dieser Browser gibt dieser Seite keinen eigenen Speicher: vielleicht ein privates Fenster, ein Rahmen in einer anderen Seite, \
-             oder eine zu alte Version. Öffne Stonechat in einem gewöhnlichen Fenster eines aktuellen Browsers."
-                .into()
-        }
-        FaultCode::StorageFull => "Der Speicher dieses Browsers für diese Seite ist voll. Was gespeichert war, ist noch da.".into(),
-        FaultCode::StorageBroken => format!("Was hier gespeichert ist, lässt sich nicht lesen. ({text})"),
-        FaultCode::StorageNewer => {
-            "Eine neuere Version dieser App hat geschrieben, was hier gespeichert ist. Lade die Seite neu, um sie zu bekommen.".into()
-        }
-        FaultCode::Unsupported => format!("Diesem Browser fehlt etwas, das Stonechat braucht. ({text})"),
-        FaultCode::Stopped => "Stonechat wurde angehalten. Lade die Seite neu.".into(),
-        FaultCode::Busy => format!("Gerade ist zu viel auf einmal los. ({text})"),
-        FaultCode::Bug => format!("Das ist ein Fehler in Stonechat. Lade die Seite neu. ({text})"),
-    }
-}

@@ -12,8 +12,6 @@ pub(super) static ENGLISH: Words = Words {
     reload: "Reload the page",
     working: "One moment…",
     dismiss: "Dismiss",
-    // The client speaks English.
-    fault: |fault| fault.text.clone(),
 
     opening: "Opening what is stored here…",
     broken: "Stonechat cannot start here",
@@ -195,4 +193,5 @@ pub(super) static ENGLISH: Words = Words {
     refused: "Something was refused that honest software does not do:",
 
     trust: &super::trust::ENGLISH,
+    codes: &stonechat_web::words::ENGLISH,
 };

@@ -1,6 +1,6 @@
 //! What the page says about trust: locks, safety numbers, devices, alarms.
 
-use stonechat_web::protocol::{AlarmKind, Check, CheckKind, Doubt, NoticeKind};
+use stonechat_api::AlarmKind;
 
 mod de;
 mod en;
@@ -17,7 +17,6 @@ pub(crate) struct TrustWords {
     pub(crate) not_all_hold: &'static str,
     pub(crate) holds: &'static str,
     pub(crate) fails: &'static str,
-    pub(crate) check: fn(&Check) -> String,
     pub(crate) compared_with: fn(&str) -> String,
     pub(crate) compared_none: &'static str,
     pub(crate) compare_with: fn(&str) -> String,
@@ -41,8 +40,7 @@ pub(crate) struct TrustWords {
     pub(crate) camera_fails: &'static str,
     pub(crate) matches: fn(&str) -> String,
 
-    // What is noticed.
-    pub(crate) notice: fn(NoticeKind, &str) -> String,
+    // Requests.
     pub(crate) request_started_over: &'static str,
 
     // Alarms.
@@ -51,8 +49,6 @@ pub(crate) struct TrustWords {
     pub(crate) alarms: &'static str,
     pub(crate) alarms_none: &'static str,
     pub(crate) alarm: fn(AlarmKind) -> &'static str,
-    /// What it means and what to do, in a language in which the alarm does not say so itself.
-    pub(crate) alarm_detail: fn(AlarmKind) -> Option<&'static str>,
     pub(crate) evidence: &'static str,
     pub(crate) evidence_hint: &'static str,
     pub(crate) settle: &'static str,
