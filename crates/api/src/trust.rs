@@ -282,7 +282,7 @@ pub enum Check {
         /// How many there are.
         witnesses: u32,
     },
-    /// All heads that were seen are of one log.
+    /// All heads that were seen are consistent: of one log.
     OneLog {
         /// Its size.
         records: u64,
@@ -301,7 +301,7 @@ pub enum Check {
         /// The size of the directory's log when it did.
         records: u64,
     },
-    /// That state of the directory is of one log with the others.
+    /// That state of the directory is consistent with the others.
     Connected {
         /// Whose.
         who: Handle,
@@ -345,7 +345,7 @@ pub enum Problem {
         /// Whose.
         who: Handle,
     },
-    /// It has not shown yet that their state of it is of one log with the others.
+    /// It has not shown yet that their state of it is consistent with the others.
     NotConnected {
         /// Whose.
         who: Handle,

@@ -58,7 +58,7 @@ pub(crate) struct Mail {
     pub notices: Vec<(AccountId, Notice)>,
 
     // From the supplies and the blobs.
-    /// Tokens came, or the own account is proven: whatever waited may go on.
+    /// Tokens came, or this account is proven: whatever waited may go on.
     pub look_again: bool,
     /// Blobs that the server does not have.
     pub missing: Vec<BlobId>,

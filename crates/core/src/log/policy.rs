@@ -111,7 +111,7 @@ impl GroupState {
             }
     }
 
-    /// Names it anew.
+    /// Renames it.
     pub fn set_name(&mut self, name: Text) {
         self.name = name;
     }

@@ -87,7 +87,7 @@ pub(crate) struct Progress {
     /// Not before this moment: the next renewal of this device's keys.
     #[n(16)]
     pub refresh_at: Timestamp,
-    /// The head of the directory and the length of the own log that the others were last told here.
+    /// The head of the directory and the length of this account's log that the others were last told here.
     #[n(17)]
     pub told: Option<Told>,
     /// Where this device came into the conversation: it holds every entry after this place. Older vaults do not know.

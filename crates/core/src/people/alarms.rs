@@ -98,7 +98,7 @@ impl Raised {
 pub(super) fn raise(ctx: &mut Ctx<'_>, raised: Raised) {
     let Raised { id, record } = raised;
     let record = match ctx.txn.load::<AlarmRecord>(&id).ok().flatten() {
-        // What a person settled about the own account is settled; what the directory does again is news again.
+        // What a person settled about this account is settled; what the directory does again is news again.
         Some(old) if old.dismissed && !matches!(old.kind, AlarmKind::Device | AlarmKind::Log) => {
             AlarmRecord { dismissed: false, evidence: record.evidence.or(old.evidence), ..old }
         }
@@ -138,7 +138,7 @@ pub(super) fn witnessed(ctx: &mut Ctx<'_>) -> Result<(), CoreError> {
     Ok(())
 }
 
-/// Answers in a row without enough witnesses before that is an alarm. A look at the own account brings two.
+/// Answers in a row without enough witnesses before that is an alarm. A look at this account brings two.
 const UNWITNESSED_MAX: u32 = super::lookup::LOOK_UP_TRIES;
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ pub(crate) enum Source {
 
 /// What became of a proof.
 pub(crate) enum Belief {
-    /// It holds. Whether its head is of one log with the others may still have to be shown.
+    /// It holds. Whether its head is consistent with the others may still have to be shown.
     Known(AccountState),
     /// Time may help.
     Later(Distrust),
@@ -97,7 +97,7 @@ pub(crate) fn believe(
     let id = verified.state.id();
     if source == Source::Member && ctx.me.account() == id {
         // Nobody else tells this device what its own account is: the watch looks itself, and raises its alarms.
-        let own = known(ctx, &id)?.ok_or_else(|| CoreError::bug("the own log is missing"))?;
+        let own = known(ctx, &id)?.ok_or_else(|| CoreError::bug("this account's log is missing"))?;
         if verified.state.head().0 > own.head().0 {
             ctx.mail.own_longer = true;
         }

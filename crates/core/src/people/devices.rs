@@ -20,7 +20,7 @@ impl People {
         let signing = me.signing.clone();
         let by = Signer::Device(me.record.device);
         let Some(state) = known(ctx, &account)? else {
-            return Err(CoreError::bug("the own account log is missing").into());
+            return Err(CoreError::bug("this account's log is missing").into());
         };
         if state.device(&device).is_none() {
             return Err(CommandError::UnknownDevice(device).into());
@@ -47,7 +47,7 @@ impl People {
     ) -> Result<(), CoreError> {
         let account = ctx.me.account();
         let contact =
-            ctx.txn.load::<Contact>(&account)?.ok_or_else(|| CoreError::bug("the own account log is missing"))?;
+            ctx.txn.load::<Contact>(&account)?.ok_or_else(|| CoreError::bug("this account's log is missing"))?;
         let mut entries = contact.log.0.into_vec();
         entries.push(entry);
         let result = match List::new(entries) {

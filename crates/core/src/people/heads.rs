@@ -1,4 +1,4 @@
-//! Heads of the directory: every one that is seen, here or by somebody who tells of it in a conversation, must be of one log
+//! Heads of the directory: every one that is seen, here or by somebody who tells of it in a conversation, must be consistent
 //! with all the others.
 //!
 //! The server is asked for the consistency proof beside everything else. A head that it cannot connect is a fork.
@@ -104,7 +104,7 @@ impl HeadRecord {
     }
 }
 
-/// Takes note of a head that somebody was shown. Returns whether it is known to be of one log with all others; if not,
+/// Takes note of a head that somebody was shown. Returns whether it is known to be consistent with all others; if not,
 /// the server is asked to show it.
 pub(crate) fn see_head(ctx: &mut Ctx<'_>, policy: &DirectoryPolicy, seen: SeenHead) -> Result<bool, CoreError> {
     let Some(newest) = newest(&ctx.txn)? else {
@@ -140,7 +140,7 @@ fn forked(ctx: &mut Ctx<'_>, seen: &SeenHead, evidence: Option<Evidence>) {
 }
 
 impl People {
-    /// Asks for the proofs that heads are of one log.
+    /// Asks for the proofs that heads are consistent.
     pub(super) fn connect_heads(&mut self, ctx: &mut Ctx<'_>) -> Result<(), CoreError> {
         if !ctx.links.is_ready(Link::Anonymous) || self.questions.has(|q| matches!(q, Question::Consistency { .. })) {
             return Ok(());
@@ -271,7 +271,7 @@ pub(crate) fn told(ctx: &mut Ctx<'_>, member: AccountId, told: &ToldHead) -> Res
         see_head(ctx, &policy, seen)?;
     }
     if ctx.me.account() == member {
-        // Another device of this account: the own watch looks, on the connection that may name the account.
+        // Another device of this account: this device looks at it, on the connection that may name the account.
         let own = ctx.txn.load::<Contact>(&member)?.map_or(0, |contact| contact.log.0.len() as u64);
         if told.own.length > own {
             ctx.mail.own_longer = true;

@@ -31,7 +31,7 @@ pub(crate) struct MonitorRecord {
     /// Not before this moment: the next look.
     #[n(0)]
     pub next: Timestamp,
-    /// When an entry of the own log was first found missing in the directory.
+    /// When an entry of this account's log was first found missing in the directory.
     #[n(1)]
     pub missing_since: Option<Timestamp>,
     /// The longest own log that the directory ever showed.
@@ -84,7 +84,7 @@ impl Monitor {
 }
 
 impl People {
-    /// Looks at the own account when it is time: at every log-in, then daily.
+    /// Looks at this account when it is time: at every log-in, then daily.
     pub(super) fn look_at_self(&mut self, ctx: &mut Ctx<'_>) -> Result<(), CoreError> {
         let (account, handle) = (ctx.me.account(), ctx.me.record.handle.clone());
         // Every step comes by here, so nothing large is read before it is time.
@@ -104,7 +104,7 @@ impl People {
             self.monitor.again
         };
         if ctx.now < due {
-            ctx.wake(due, "the own account is looked at");
+            ctx.wake(due, "this account is looked at");
             return Ok(());
         }
         self.monitor.again = ctx.now.plus_secs(AGAIN_SECS);
@@ -129,7 +129,7 @@ impl People {
             record.next = ctx.now.plus_secs(AGAIN_SECS * 12);
         }
         ctx.txn.store(&(), &record);
-        ctx.wake(record.next, "the own account is looked at");
+        ctx.wake(record.next, "this account is looked at");
         Ok(())
     }
 
@@ -141,13 +141,13 @@ impl People {
         self.look_over(ctx, false)
     }
 
-    /// What the server shows for the own handle.
+    /// What the server shows for this account's handle.
     pub(super) fn own_looked_up(&mut self, ctx: &mut Ctx<'_>, found: &ProvenAccount) -> Result<(), CoreError> {
         let Some(policy) = policy(&ctx.txn)? else { return Ok(()) };
         let me = ctx.me;
         let (account, handle, device) = (me.account(), me.record.handle.clone(), me.record.device);
         let own =
-            ctx.txn.load::<Contact>(&account)?.ok_or_else(|| CoreError::bug("the own account log is missing"))?.log;
+            ctx.txn.load::<Contact>(&account)?.ok_or_else(|| CoreError::bug("this account's log is missing"))?.log;
         let head = match Head::verify(&policy, &found.proof.head) {
             Ok(head) => head,
             Err(error) => return self.own_proof_fails(ctx, &error.into()),
@@ -211,7 +211,7 @@ impl People {
         let me = ctx.me;
         let (account, handle) = (me.account(), me.record.handle.clone());
         let own =
-            ctx.txn.load::<Contact>(&account)?.ok_or_else(|| CoreError::bug("the own account log is missing"))?.log;
+            ctx.txn.load::<Contact>(&account)?.ok_or_else(|| CoreError::bug("this account's log is missing"))?.log;
         let said = match VerifiedHistory::verify(&policy, &account, &handle, HISTORY_VERSIONS_MAX, history) {
             Ok(said) => said,
             Err(error) => return self.own_proof_fails(ctx, &error),
@@ -243,7 +243,7 @@ fn own_published(
     let Some(policy) = policy(&ctx.txn)? else { return Ok(()) };
     let account = ctx.me.account();
     let mut record = ctx.txn.load::<MonitorRecord>(&())?.unwrap_or_default();
-    // An older head may say less; whether it is of one log with the newer one is asked anyway.
+    // An older head may say less; whether it is consistent with the newer one is asked anyway.
     let newer =
         ctx.txn.load::<Contact>(&account)?.and_then(|own| own.checked).is_none_or(|old| head.size() >= old.size);
     if newer && said.length < record.published {
@@ -298,7 +298,7 @@ fn is_prefix(said: &LogHead, log: &AccountLog) -> bool {
     last.is_some_and(|entry| entry.hash() == said.hash)
 }
 
-/// Between two looks at the own account.
+/// Between two looks at this account.
 const DAILY_SECS: u64 = 24 * 3_600;
 
 /// Until the directory has what this device wrote, and after a failure.

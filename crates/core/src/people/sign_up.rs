@@ -95,8 +95,8 @@ pub fn add_device_entry(
 ) -> Result<(AccountId, LogEntry), VaultError> {
     let missing = |detail: &str| VaultError { detail: detail.to_owned() };
     let me = vault.load::<MeRecord>(&())?.ok_or_else(|| missing("nobody is signed up here"))?;
-    let log = vault.load::<Contact>(&me.account)?.ok_or_else(|| missing("the own account log is missing"))?.log;
-    let previous = log.0.last().ok_or_else(|| missing("the own account log is empty"))?.hash();
+    let log = vault.load::<Contact>(&me.account)?.ok_or_else(|| missing("this account's log is missing"))?.log;
+    let previous = log.0.last().ok_or_else(|| missing("this account's log is empty"))?.hash();
     let signing = me.secrets().signing_key();
     let added = Signer::Device(device.id);
     let body = LogBody::AddDevice { previous, device, at: now };

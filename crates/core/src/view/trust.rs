@@ -52,7 +52,7 @@ pub fn devices(vault: &dyn VaultRead) -> Result<Vec<OwnDevice>, VaultError> {
     let Some(me) = vault.load::<MeRecord>(&())? else { return Ok(Vec::new()) };
     let Some(contact) = vault.load::<Contact>(&me.account)? else { return Ok(Vec::new()) };
     let state = AccountState::verify(&contact.log, Some(me.account))
-        .map_err(|e| VaultError { detail: format!("the own account log: {e}") })?;
+        .map_err(|e| VaultError { detail: format!("this account's log: {e}") })?;
     let alarms = alarms(vault)?;
     let bodies = contact.log.0.iter().filter_map(|entry| decode_canonical::<LogBody>(&entry.body).ok());
     let added = bodies.filter_map(|body| match body {
