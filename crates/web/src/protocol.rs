@@ -325,6 +325,10 @@ pub struct Storage {
 // --- what the worker tells unasked ---
 
 /// News.
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    expect(clippy::large_enum_variant, reason = "it lives as long as it takes to draw it")
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// How things are has changed, or this page now hears another worker: ask again for everything that is shown.
