@@ -181,7 +181,7 @@ pub fn letter() -> Seeds {
 /// States of a group.
 pub fn group_state() -> Seeds {
     let [alice, bob, carol] = [1, 2, 3].map(|n| AccountId([n; 32]));
-    let mut group = GroupState::group("Walkers".to_owned(), alice);
+    let mut group = GroupState::group("Walkers".into(), alice);
     let small = group.encode();
     group.set_role(alice, bob, Role::Admin);
     group.set_role(alice, carol, Role::Admin);
