@@ -59,7 +59,7 @@ impl Session {
         }
         let me = ctx.me;
         if !self.is_registered(ctx) {
-            let request = Request::CreateAccount { genesis: me.record.genesis.clone() };
+            let request = Request::CreateAccount { genesis: me.record.genesis.clone(), invite: None };
             return self.questions.ask(ctx, Link::Device, request, Question::CreateAccount);
         }
         let (host, nonce) = ctx.links.challenge();

@@ -70,7 +70,7 @@ impl Bench {
             let mut session = Session::new("bench".to_owned(), &mut OsRng);
             let genesis = genesis(self.made);
             self.made += 1;
-            let request = Request::CreateAccount { genesis };
+            let request = Request::CreateAccount { genesis, invite: None };
             let done = self.services.handle(&mut session, NOW, &mut OsRng, request).await;
             done.map_err(|failure| anyhow!("{failure}"))?;
         }

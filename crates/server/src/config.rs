@@ -11,7 +11,7 @@ use stonechat_directory::VerifierKey;
 use stonechat_wire::limits;
 
 use crate::directory::DirectorySettings;
-use crate::services::Settings;
+use crate::services::{Settings, SignUp};
 
 /// The file with every key at its default. Keys that have no default stand in it as comments.
 pub const DEFAULT_FILE: &str = r#"# stonechatd: every key with its default. Unknown keys are refused.
@@ -45,6 +45,10 @@ hello_timeout_secs = 10
 # Requests that one connection may make in a second, averaged over ten seconds. More are refused with "slow down".
 requests_per_sec = 2000
 
+[signup]
+# Who may make an account: "open" is everybody, "invite" is whoever has an invitation of `stonechatd admin invite`.
+mode = "open"
+
 [directory]
 # The directory's name in what it signs. Without it, one is made from its key. Clients and witnesses pin it: choose it
 # before the first account, never change it.
@@ -53,6 +57,10 @@ requests_per_sec = 2000
 # clients believe it. Clients pin both when they sign up. With threshold 0 they believe the server's signature alone.
 witnesses = []
 threshold = 0
+# Where witnesses answer with the newest head that they cosigned (their option --listen). The server asks them when it
+# starts, and `stonechatd restore` before it puts a backup in place: a directory that is behind what a witness saw is
+# never published. Give one for each witness.
+# witness_addresses = ["https://witness.example.org"]
 # The name of this server among those that share one store. One of them publishes; another takes over when it is gone.
 node = "main"
 
@@ -91,6 +99,8 @@ pub struct Config {
     pub hello_timeout_secs: u64,
     /// Requests of one connection in a second, averaged over ten.
     pub requests_per_sec: u32,
+    /// Who may sign up.
+    pub signup: SignUpConfig,
     /// The directory.
     pub directory: DirectoryConfig,
     /// Logging.
@@ -111,11 +121,20 @@ impl Default for Config {
             connections_max: 20_000,
             hello_timeout_secs: limits::HELLO_TIMEOUT_SECS,
             requests_per_sec: 2_000,
+            signup: SignUpConfig::default(),
             directory: DirectoryConfig::default(),
             log: LogConfig::default(),
             tls: None,
         }
     }
+}
+
+/// Who may sign up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SignUpConfig {
+    /// Everybody, or whoever has an invitation.
+    pub mode: SignUp,
 }
 
 /// The directory.
@@ -128,13 +147,21 @@ pub struct DirectoryConfig {
     pub witnesses: Vec<VerifierKey>,
     /// How many of them clients need.
     pub threshold: u32,
+    /// Where they say what they have seen.
+    pub witness_addresses: Vec<String>,
     /// The name of this server among those that share a store.
     pub node: String,
 }
 
 impl Default for DirectoryConfig {
     fn default() -> Self {
-        Self { origin: None, witnesses: Vec::new(), threshold: 0, node: "main".to_owned() }
+        Self {
+            origin: None,
+            witnesses: Vec::new(),
+            threshold: 0,
+            witness_addresses: Vec::new(),
+            node: "main".to_owned(),
+        }
     }
 }
 
@@ -232,38 +259,49 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
         let config: Self = toml::from_str(&text)
             .map_err(|source| ConfigError::Parse { path: path.into(), source: Box::new(source) })?;
-        config.check()?;
-        Ok(config)
+        match config.problems().first() {
+            Some(problem) => Err(ConfigError::Value(problem)),
+            None => Ok(config),
+        }
     }
 
     /// What of it the services need.
     pub fn settings(&self) -> Settings {
-        let DirectoryConfig { origin, witnesses, threshold, node } = self.directory.clone();
+        let DirectoryConfig { origin, witnesses, threshold, node, .. } = self.directory.clone();
         let directory = DirectorySettings { origin, witnesses, threshold, node };
-        Settings { retention_secs: self.retention_secs, tokens_per_day: self.tokens_per_day, directory }
+        Settings {
+            retention_secs: self.retention_secs,
+            tokens_per_day: self.tokens_per_day,
+            signup: self.signup.mode,
+            directory,
+        }
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
-        if self.directory.threshold as usize > self.directory.witnesses.len() {
-            return Err(ConfigError::Value("directory.threshold is at most the number of directory.witnesses"));
-        }
-        if self.directory.node.is_empty() {
-            return Err(ConfigError::Value("directory.node has at least one character"));
-        }
-        if self.connections_max == 0 {
-            return Err(ConfigError::Value("connections_max is at least 1"));
-        }
-        if self.hello_timeout_secs == 0 {
-            return Err(ConfigError::Value("hello_timeout_secs is at least 1"));
-        }
-        if self.requests_per_sec == 0 {
-            return Err(ConfigError::Value("requests_per_sec is at least 1"));
-        }
-        if !(60..=limits::CONVERSATION_TTL_SECS).contains(&self.retention_secs) {
-            return Err(ConfigError::Value("retention_secs is from 60 to 34560000 (400 days)"));
-        }
-        Ok(())
+    /// Every value that is out of its bounds, as a sentence that begins with its key.
+    pub(crate) fn problems(&self) -> Vec<&'static str> {
+        let rules = [
+            (
+                self.directory.threshold as usize <= self.directory.witnesses.len(),
+                "directory.threshold is at most the number of directory.witnesses",
+            ),
+            (!self.directory.node.is_empty(), "directory.node has at least one character"),
+            (self.connections_max > 0, "connections_max is at least 1"),
+            (self.hello_timeout_secs > 0, "hello_timeout_secs is at least 1"),
+            (self.requests_per_sec > 0, "requests_per_sec is at least 1"),
+            (
+                (60..=limits::CONVERSATION_TTL_SECS).contains(&self.retention_secs),
+                "retention_secs is from 60 to 34560000 (400 days)",
+            ),
+        ];
+        rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule).collect()
     }
+}
+
+/// [`DEFAULT_FILE`] with every key that stands in it as a comment, too: which keys there are, with a value that fits each.
+pub(crate) fn every_key() -> String {
+    let key = |line: &str| line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
+    let lines = DEFAULT_FILE.lines().map(|line| line.strip_prefix("# ").filter(|rest| key(rest)).unwrap_or(line));
+    lines.flat_map(|line| [line, "\n"]).collect()
 }
 
 #[cfg(test)]
@@ -278,17 +316,7 @@ mod tests {
 
     #[test]
     fn every_commented_key_is_a_real_one() {
-        let uncommented: String = DEFAULT_FILE
-            .lines()
-            .map(|line| match line.strip_prefix("# ") {
-                Some(key) if key.starts_with('[') || key.split_once(" = ").is_some_and(|(k, _)| !k.contains(' ')) => {
-                    key
-                }
-                _ => line,
-            })
-            .flat_map(|line| [line, "\n"])
-            .collect();
-        let parsed: Config = toml::from_str(&uncommented).unwrap();
+        let parsed: Config = toml::from_str(&every_key()).unwrap();
         assert_eq!(parsed.public_host.as_deref(), Some("chat.example.org"));
         assert!(parsed.tls.is_some());
     }

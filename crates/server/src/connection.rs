@@ -250,8 +250,11 @@ async fn push<S: KeyedLog>(app: &App<S>, socket: &mut WebSocket, session: &mut S
         Ok(Some(push)) => send(socket, [ServerFrame::Push(push)]).await,
         Ok(None) => Ok(()),
         Err(failure) => {
-            let revoked = failure.code == ErrorCode::NotAuthenticated;
-            let reason = if revoked { Reason::Revoked } else { Reason::StoreFailed };
+            let reason = match failure.code {
+                ErrorCode::NotAuthenticated => Reason::Revoked,
+                ErrorCode::Suspended => Reason::Suspended,
+                _ => Reason::StoreFailed,
+            };
             Err(Ended { reason, failure: Some(failure) })
         }
     }

@@ -11,6 +11,9 @@
 //! Where to start: a request arrives in `connection.rs`, is answered in the file of [`services`] that carries its name, and
 //! lands under a key that `services/keys.rs` makes.
 
+pub mod admin;
+pub mod backup;
+pub mod check;
 pub mod config;
 mod connection;
 pub mod directory;
@@ -23,6 +26,7 @@ pub mod services;
 pub mod store;
 mod tls;
 mod web;
+pub mod witnesses;
 
 pub use secrets::{SecretsError, load_directory_keys, load_token_key};
 pub use serve::serve;

@@ -1,13 +1,16 @@
 //! `stonechatd`, the program: options, logging, signals. Everything else is in the library.
 
-use std::io::Write as _;
+mod commands;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Parser, Subcommand};
-use stonechat_server::config::{Config, DEFAULT_FILE, LogConfig, LogFormat};
+use stonechat_server::admin::{Admin, Measure, Storage, free_bytes};
+use stonechat_server::config::{DEFAULT_FILE, LogConfig, LogFormat};
 use stonechat_server::disclose::disclose;
 use stonechat_server::services::Services;
 use stonechat_server::store::{Options, SqliteLog};
@@ -19,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use commands::{ServeArgs, print, runtime};
 
 /// The Stonechat server: delivers end-to-end encrypted messages that it cannot read.
 #[derive(Parser)]
@@ -36,6 +41,19 @@ struct Cli {
 enum Command {
     /// Runs the server until SIGTERM or SIGINT.
     Serve(ServeArgs),
+    /// Reads a configuration, looks at this machine, and says everything that is wrong, in plain words.
+    ///
+    /// Changes nothing. Run it as the server's user. Exits with 1 when there is a problem; warnings alone are 0.
+    Check(commands::check::CheckArgs),
+    /// Asks the server that runs on a data folder, over its socket there: accounts, invitations, suspensions, storage,
+    /// going down.
+    Admin(commands::admin::AdminArgs),
+    /// Copies the data folder into a new folder, also while the server runs.
+    Backup(commands::backup::BackupArgs),
+    /// Puts a backup into an empty data folder, and verifies all of it.
+    ///
+    /// Asks the witnesses whether anybody saw a newer head of the directory, and restores nothing when somebody did.
+    Restore(commands::backup::RestoreArgs),
     /// Where the witness went.
     #[command(hide = true, disable_help_flag = true)]
     Witness {
@@ -47,19 +65,6 @@ enum Command {
     Disclose(DiscloseArgs),
     /// Prints the configuration file with every key at its default.
     Config,
-}
-
-#[derive(Args)]
-struct ServeArgs {
-    /// Configuration file; without it, the defaults that `stonechatd config` prints.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Folder for everything that the server keeps; overrides the file.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Address to listen on; port 0 picks a free one. Overrides the file.
-    #[arg(long, value_name = "ADDR")]
-    listen: Option<SocketAddr>,
 }
 
 #[derive(Args)]
@@ -82,6 +87,13 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Serve(args) => run_serve(args),
+        Command::Check(args) => match commands::check::run(args) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        Command::Admin(args) => commands::admin::run(args),
+        Command::Backup(args) => commands::backup::run(args),
+        Command::Restore(args) => commands::backup::run_restore(args),
         Command::Witness { .. } => Err(anyhow!(
             "the witness is a program of its own now: `stonechat-witness`. It takes the same options and the same folder"
         )),
@@ -98,14 +110,16 @@ fn main() -> ExitCode {
 }
 
 fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
-    let mut config = args.config.as_deref().map_or_else(|| Ok(Config::default()), Config::load)?;
-    config.data = args.data.unwrap_or(config.data);
+    let mut config = args.place.load()?;
     config.listen = args.listen.unwrap_or(config.listen);
     start_logs(&config.log);
     let tls = config.tls.as_ref().map(load_tls).transpose()?;
     make_data_folder(&config.data)?;
     let store = SqliteLog::open(&config.data, &Options { data_bytes_max: config.data_bytes_max })?;
     let (tokens, directory) = (load_token_key(&config.data)?, load_directory_keys(&config.data)?);
+    let (files, bytes_max, folder) = (store.clone(), config.data_bytes_max, config.data.clone());
+    let measure: Measure =
+        Arc::new(move || Storage { bytes: files.bytes_on_disk(), bytes_max, free_bytes: free_bytes(&folder) });
     let services = Services::new(store, tokens, directory, config.settings()).context("cannot open the directory")?;
 
     let runtime = runtime()?;
@@ -116,7 +130,14 @@ fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
         let scheme = if tls.is_some() { "https" } else { "http" };
         print(&format!("listening on {scheme}://{address}\n"))?;
         tracing::info!(tls = tls.is_some(), "ready");
-        serve(listener, services, &config, tls, stop).await;
+        let admin = match Admin::open(&config.data, measure) {
+            Ok(admin) => Some(admin),
+            Err(error) => {
+                tracing::warn!(%error, "there is no operator's socket, so `stonechatd admin` cannot be used");
+                None
+            }
+        };
+        serve(listener, services, &config, tls, admin, stop).await;
         Ok(())
     });
     // Ends what did not end by itself, and with the last handle on it the store, which commits what it was handed.
@@ -138,10 +159,6 @@ fn run_disclose(args: &DiscloseArgs) -> anyhow::Result<()> {
     } else {
         print(&disclosure.to_text(args.raw))
     }
-}
-
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")
 }
 
 /// Logs to stderr, from this program only: at their lower levels, the libraries below print what passes through them.
@@ -195,13 +212,4 @@ fn stop_on_signals() -> anyhow::Result<CancellationToken> {
         token.cancel();
     });
     Ok(stop)
-}
-
-/// Writes to stdout at once. A reader that went away is no failure of ours.
-fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
-        _ => Ok(()),
-    }
 }

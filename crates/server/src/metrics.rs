@@ -67,6 +67,8 @@ pub(crate) enum Reason {
     StoreFailed,
     /// Its device is no longer one of its account.
     Revoked,
+    /// Its account was suspended.
+    Suspended,
 }
 
 impl Default for Metrics {
@@ -175,5 +177,7 @@ fn code_name(code: ErrorCode) -> &'static str {
         ErrorCode::Slow => "slow",
         ErrorCode::Unavailable => "unavailable",
         ErrorCode::Unpublished => "unpublished",
+        ErrorCode::InviteNeeded => "invite_needed",
+        ErrorCode::Suspended => "suspended",
     }
 }

@@ -24,7 +24,7 @@ pub enum SecretsError {
         source: io::Error,
     },
     /// It does not hold 32 bytes.
-    #[error("{} is damaged: it must hold 32 bytes. Restore it from a backup; {lost}", path.display())]
+    #[error("{} is damaged: it must hold 32 bytes. Restore it from a backup: with another key, {lost}", path.display())]
     Damaged {
         /// Which file.
         path: PathBuf,
@@ -38,7 +38,7 @@ pub enum SecretsError {
 /// # Errors
 /// [`SecretsError`] says which file and what to do.
 pub fn load_token_key(data: &Path) -> Result<TokenKey, SecretsError> {
-    let seed = load_seed(data, "token-key", "deleting it makes all tokens that people hold invalid")?;
+    let seed = load_seed(data, TOKEN_KEY, lost_with(TOKEN_KEY))?;
     Ok(TokenKey::from_seed(&seed))
 }
 
@@ -47,8 +47,16 @@ pub fn load_token_key(data: &Path) -> Result<TokenKey, SecretsError> {
 /// # Errors
 /// [`SecretsError`] says which file and what to do.
 pub fn load_directory_keys(data: &Path) -> Result<DirectoryKeys, SecretsError> {
-    let seed = load_seed(data, "directory-key", "with another one, every client refuses this directory")?;
+    let seed = load_seed(data, DIRECTORY_KEY, lost_with(DIRECTORY_KEY))?;
     Ok(DirectoryKeys::from_seed(&seed))
+}
+
+/// What another key in place of this one costs.
+pub(crate) fn lost_with(name: &str) -> &'static str {
+    match name {
+        TOKEN_KEY => "all tokens that people hold are worthless",
+        _ => "every client refuses this directory",
+    }
 }
 
 /// Reads a seed of a data folder; makes it the first time.
@@ -76,6 +84,11 @@ fn make(data: &Path, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     File::open(data)?.sync_all()?;
     Ok(seed)
 }
+
+/// The file of the seed that tokens are issued under.
+pub(crate) const TOKEN_KEY: &str = "token-key";
+/// The file of the seed of the directory's keys.
+pub(crate) const DIRECTORY_KEY: &str = "directory-key";
 
 #[cfg(test)]
 mod tests {

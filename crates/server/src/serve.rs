@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
@@ -25,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admin::Admin;
 use crate::config::Config;
 use crate::connection;
 use crate::directory_http;
@@ -32,6 +33,7 @@ use crate::metrics::Metrics;
 use crate::services::{Services, keys};
 use crate::store::KeyedLog;
 use crate::web::{self, Hardening};
+use crate::witnesses::{self, Judgement};
 
 /// Bounds of a connection, from the configuration.
 pub(crate) struct Limits {
@@ -48,8 +50,26 @@ pub(crate) struct App<S: KeyedLog> {
     pub(crate) draining: CancellationToken,
     public_host: Option<String>,
     seats: Arc<Semaphore>,
+    seats_max: usize,
+    started: Instant,
     tasks: TaskTracker,
     numbers: AtomicU64,
+}
+
+impl<S: KeyedLog> App<S> {
+    /// WebSockets now.
+    pub(crate) fn connections(&self) -> usize {
+        self.seats_max.saturating_sub(self.seats.available_permits())
+    }
+
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Runs beside everything else; the drain waits for its end.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
 }
 
 /// Serves until `stop` is cancelled, then drains: no new connections, those that are there answer what they were asked,
@@ -62,6 +82,7 @@ pub async fn serve<S: KeyedLog>(
     services: Services<S>,
     config: &Config,
     tls: Option<TlsAcceptor>,
+    admin: Option<Admin>,
     stop: CancellationToken,
 ) {
     let app = Arc::new(App {
@@ -74,11 +95,16 @@ pub async fn serve<S: KeyedLog>(
         draining: stop.clone(),
         public_host: config.public_host.clone(),
         seats: Arc::new(Semaphore::new(config.connections_max)),
+        seats_max: config.connections_max,
+        started: Instant::now(),
         tasks: TaskTracker::new(),
         numbers: AtomicU64::new(0),
     });
     app.tasks.spawn(upkeep(Arc::clone(&app)));
-    app.tasks.spawn(publish(Arc::clone(&app)));
+    if let Some(admin) = admin {
+        app.tasks.spawn(admin.serve(Arc::clone(&app)));
+    }
+    app.tasks.spawn(publish(Arc::clone(&app), config.directory.witness_addresses.clone()));
     accept(&app, &listener, tls, config.connections_max).await;
     drop(listener);
     app.tasks.close();
@@ -143,7 +169,12 @@ async fn receive<S: KeyedLog>(app: &App<S>, stream: TcpStream, tls: Option<TlsAc
     }
 }
 
-async fn http<S: KeyedLog>(app: &App<S>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
+/// HTTP/1.1 on a connection, until it ends or the server goes down.
+pub(crate) async fn http<S: KeyedLog>(
+    app: &App<S>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+) {
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(app.limits.hello_timeout).max_buf_size(HTTP_BUFFER_BYTES_MAX);
     let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).with_upgrades();
@@ -243,8 +274,15 @@ async fn upkeep<S: KeyedLog>(app: Arc<App<S>>) {
     }
 }
 
-/// Publishes the directory: soon after something changed, and once a second to keep the place and the head fresh.
-async fn publish<S: KeyedLog>(app: Arc<App<S>>) {
+/// Publishes the directory: soon after something changed, and once a second to keep the place and the head fresh. First, it
+/// asks the witnesses whether this directory is behind.
+async fn publish<S: KeyedLog>(app: Arc<App<S>>, witnesses: Vec<String>) {
+    while is_behind(&app, &witnesses).await {
+        tokio::select! {
+            () = app.draining.cancelled() => return,
+            () = tokio::time::sleep(ASK_AGAIN) => {}
+        }
+    }
     let mut changes = app.services.store().watch([keys::directory_queue()]);
     let mut seconds = interval(PUBLISH_EVERY);
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -270,6 +308,44 @@ async fn publish<S: KeyedLog>(app: Arc<App<S>>) {
         tracing::warn!(%error, "cannot give up the directory's lease; another server waits for its end");
     }
 }
+
+/// Whether a witness saw more of this directory than there is, or another history of it. Whoever does not answer is passed
+/// over: a restart is no restore.
+async fn is_behind<S: KeyedLog>(app: &App<S>, addresses: &[String]) -> bool {
+    if addresses.is_empty() {
+        return false;
+    }
+    let (policy, addresses) = (app.services.directory().policy().clone(), addresses.to_vec());
+    let asked = tokio::task::spawn_blocking(move || witnesses::ask(&policy, &addresses));
+    let Ok(answers) = asked.await else { return false };
+    for answer in &answers {
+        if let Err(cause) = &answer.head {
+            tracing::warn!(cause, "a witness does not say what it has seen");
+        }
+    }
+    match app.services.directory().compare(&answers).await {
+        Ok(Judgement::UpToDate { .. }) => false,
+        Ok(Judgement::Behind { by, size }) => {
+            tracing::error!(
+                by,
+                size,
+                "THE DIRECTORY IS BEHIND what a witness has seen, and is not published. Stop the server and restore a newer backup"
+            );
+            true
+        }
+        Ok(Judgement::Contradicted { by, size }) => {
+            tracing::error!(
+                by,
+                size,
+                "THE DIRECTORY CONTRADICTS what a witness has seen, and is not published. Is this the right data folder?"
+            );
+            true
+        }
+        // The publisher meets the same failure, and says so.
+        Err(_) => false,
+    }
+}
+
 /// What tungstenite allocates for each connection while nothing arrives.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// Frames smaller than this are gathered until the flush.
@@ -280,6 +356,7 @@ const LOBBY_MIN: usize = 64;
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 const UPKEEP_EVERY: Duration = Duration::from_secs(60);
+const ASK_AGAIN: Duration = Duration::from_secs(60);
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 const PUBLISH_GATHER: Duration = Duration::from_millis(10);
 /// Between two publications, so that a busy directory makes a few epochs a second, not one for each change.

@@ -108,7 +108,7 @@ impl SignUps for Publisher<'_> {
         let (genesis, more) = log.0.split_first()?;
         let account = AccountId(genesis.hash());
         let mut session = Session::new("sim".into(), &mut self.rng);
-        self.ask(&mut session, Request::CreateAccount { genesis: genesis.clone() })?;
+        self.ask(&mut session, Request::CreateAccount { genesis: genesis.clone(), invite: None })?;
         for entry in more {
             self.ask(&mut session, Request::ExtendAccount { account, entry: entry.clone() })?;
         }
@@ -153,7 +153,7 @@ impl Shadow {
         genesis: stonechat_wire::LogEntry,
     ) -> Result<(), Failure> {
         let mut session = Session::new("sim".into(), rng);
-        let request = Request::CreateAccount { genesis };
+        let request = Request::CreateAccount { genesis, invite: None };
         let done = self.services.handle(&mut session, now, rng, request).now_or_never();
         done.expect("the memory log completes at once").map(drop)
     }

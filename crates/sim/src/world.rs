@@ -530,7 +530,9 @@ impl World {
     fn mirror(&mut self, request: &Request) {
         let Some(shadow) = self.shadow.as_ref().filter(|shadow| shadow.mirrored) else { return };
         let copy = match request {
-            Request::CreateAccount { genesis } => Request::CreateAccount { genesis: genesis.clone() },
+            Request::CreateAccount { genesis, invite } => {
+                Request::CreateAccount { genesis: genesis.clone(), invite: *invite }
+            }
             Request::ExtendAccount { account, entry } => {
                 Request::ExtendAccount { account: *account, entry: entry.clone() }
             }

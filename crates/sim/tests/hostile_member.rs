@@ -206,7 +206,7 @@ fn an_inbox_key_that_is_none_is_refused_in_words_and_stops_nobody() {
     let genesis = LogEntry::sign(&body, &[(Signer::Device(device), &signing), (Signer::Recovery, &recovery)]);
     let account = AccountId(genesis.hash());
     let (mut session, hello) = world.dial();
-    world.ask(&mut session, Request::CreateAccount { genesis }).unwrap();
+    world.ask(&mut session, Request::CreateAccount { genesis, invite: None }).unwrap();
     let challenge = AuthChallenge { host: "sim", nonce: hello.nonce, account, device }.signed_bytes();
     let signature = signing.sign(&challenge).to_bytes();
     world.ask(&mut session, Request::Authenticate { account, device, signature }).unwrap();

@@ -278,8 +278,63 @@ impl<'b, C> Decode<'b, C> for Handle {
     }
 }
 
+/// What a newcomer shows where sign-up is closed. 10 random bytes; whoever has them may sign up. In text, 20 hex digits in
+/// groups of five.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct InviteCode(pub [u8; 10]);
+
+impl fmt::Debug for InviteCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InviteCode(..)")
+    }
+}
+
+impl fmt::Display for InviteCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = hex::encode(self.0);
+        write!(f, "{}-{}-{}-{}", &text[..5], &text[5..10], &text[10..15], &text[15..])
+    }
+}
+
+/// This text is no invitation's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an invitation's code is 20 letters and digits: 0 to 9 and a to f")]
+pub struct InviteCodeError;
+
+impl FromStr for InviteCode {
+    type Err = InviteCodeError;
+
+    /// As people type it: hyphens, spaces and capitals do not matter.
+    fn from_str(text: &str) -> Result<Self, InviteCodeError> {
+        let mut digits = [0; 20];
+        let mut count = 0;
+        for byte in text.bytes().filter(|byte| !matches!(byte, b'-' | b' ')) {
+            *digits.get_mut(count).ok_or(InviteCodeError)? = byte;
+            count += 1;
+        }
+        let mut code = [0; 10];
+        hex::decode_to_slice(&digits[..count], &mut code).map_err(|_| InviteCodeError)?;
+        Ok(Self(code))
+    }
+}
+
+impl<C> Encode<C> for InviteCode {
+    fn encode<W: encode::Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
+        e.bytes(&self.0)?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for InviteCode {
+    fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, decode::Error> {
+        crate::codec::fixed::decode(d, ctx).map(Self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+    use alloc::string::ToString as _;
+
     use super::*;
 
     #[test]
@@ -320,5 +375,18 @@ mod tests {
         assert!(capability.opens(&capability.hash()));
         assert!(!Capability::from_bytes([8; 32]).opens(&capability.hash()));
         assert_eq!(alloc::format!("{capability:?}"), "Capability(..)");
+    }
+
+    #[test]
+    fn an_invitations_code_is_read_as_people_type_it() {
+        let code = InviteCode([0xa1, 0xb2, 0xc3, 0xd4, 0xe5, 0xf6, 7, 8, 9, 10]);
+        assert_eq!(code.to_string(), "a1b2c-3d4e5-f6070-8090a");
+        for typed in ["a1b2c-3d4e5-f6070-8090a", "A1B2C3D4E5F60708090A", " a1b2c 3d4e5 f6070 8090a "] {
+            assert_eq!(typed.parse(), Ok(code), "{typed}");
+        }
+        for wrong in ["", "a1b2c", "a1b2c-3d4e5-f6070-8090a0", "g1b2c-3d4e5-f6070-8090a", &"-".repeat(99)] {
+            assert_eq!(wrong.parse::<InviteCode>(), Err(InviteCodeError), "{wrong}");
+        }
+        assert!(!format!("{code:?}").contains("a1"), "whoever has it may sign up");
     }
 }

@@ -26,8 +26,8 @@ pub use directory::{
     AccountHistory, AccountProof, DirectoryRecord, LogHead, ProvenAccount, SignedHead, TreeHash, TreeProof,
 };
 pub use ids::{
-    AccountId, BlobId, Capability, CapabilityHash, ConversationId, DeviceId, EpochId, Handle, HandleError, Seq,
-    Timestamp,
+    AccountId, BlobId, Capability, CapabilityHash, ConversationId, DeviceId, EpochId, Handle, HandleError, InviteCode,
+    InviteCodeError, Seq, Timestamp,
 };
 pub use message::{
     Admission, AuthChallenge, ClientFrame, Entry, Envelope, ErrorCode, Failure, Hello, HelloReply, Lane, Push, Reply,

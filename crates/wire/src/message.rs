@@ -15,7 +15,8 @@ use crate::codec::{Bytes, List, encode};
 use crate::conversation::{EntryKind, EpochCaps};
 use crate::directory::{AccountHistory, ProvenAccount, SignedHead, TreeProof};
 use crate::ids::{
-    AccountId, BlobId, Capability, CapabilityHash, ConversationId, DeviceId, EpochId, Handle, Seq, Timestamp,
+    AccountId, BlobId, Capability, CapabilityHash, ConversationId, DeviceId, EpochId, Handle, InviteCode, Seq,
+    Timestamp,
 };
 use crate::limits::{
     BLOB_CHUNK_BYTES_MAX, CONTACT_CAPABILITIES_MAX, DEVICES_MAX, DIRECTORY_POLICY_BYTES_MAX, ENTRY_BYTES_MAX,
@@ -132,6 +133,9 @@ pub enum Request {
         /// Entry 0.
         #[n(0)]
         genesis: LogEntry,
+        /// Where sign-up is closed: an invitation.
+        #[n(1)]
+        invite: Option<InviteCode>,
     },
     /// Logs this connection in as a device.
     #[n(2)]
@@ -640,4 +644,12 @@ pub enum ErrorCode {
     #[n(15)]
     #[error("the directory has not published this yet; try again in a moment")]
     Unpublished,
+    /// Sign-up is closed, and there is no invitation, or it is used up or over.
+    #[n(16)]
+    #[error("sign-up needs an invitation that is still good; ask whoever runs this server for one")]
+    InviteNeeded,
+    /// The operator has suspended the account; `detail` is their reason.
+    #[n(17)]
+    #[error("whoever runs this server has suspended this account")]
+    Suspended,
 }

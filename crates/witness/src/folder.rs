@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `witness-key` | 32 secret bytes, mode 0600 |
 //! | `verified.json` | all that was verified, and the newest checkpoint |
+//! | `checkpoint` | the newest head with this witness's cosignature, for whoever asks what it has seen |
 //! | `cosigned` | there once the key has cosigned anything |
 //! | `evidence-*.json` | what an honest directory does not do |
 //! | `lock` | locked while a witness runs |
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
 use rand_core::{OsRng, RngCore as _};
-use stonechat_directory::{Audit, Evidence};
+use stonechat_directory::{Audit, Evidence, SignedNote};
 use zeroize::Zeroizing;
 
 /// Why a folder cannot be used. The texts are for the witness's operator.
@@ -133,6 +134,11 @@ impl Folder {
         replace(&cosigned, COSIGNED_TEXT.as_bytes(), 0o644)
     }
 
+    /// Keeps the newest head that is cosigned, for whoever asks what this witness has seen.
+    pub(crate) fn keep_checkpoint(&self, cosigned: &SignedNote) -> Result<(), FolderError> {
+        replace(&self.path.join(CHECKPOINT_FILE), cosigned.to_string().as_bytes(), 0o644)
+    }
+
     /// Keeps evidence against the directory.
     pub(crate) fn keep_evidence(&self, evidence: &Evidence, unix_secs: u64) -> Result<PathBuf, FolderError> {
         let path = self.path.join(format!("{EVIDENCE_PREFIX}{unix_secs}.json"));
@@ -196,6 +202,7 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> FolderError {
 const KEY_FILE: &str = "witness-key";
 const VERIFIED_FILE: &str = "verified.json";
 const COSIGNED_FILE: &str = "cosigned";
+pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
 const EVIDENCE_PREFIX: &str = "evidence-";
 const LOCK_FILE: &str = "lock";
 const COSIGNED_TEXT: &str = "This witness has cosigned. Without its verified.json it must not cosign again under this key: it could \

@@ -8,6 +8,7 @@
 //! whenever it is killed: what it verified is on its disk before a signature over it leaves.
 
 pub mod folder;
+pub mod listen;
 mod source;
 mod witness;
 

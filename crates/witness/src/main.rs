@@ -1,11 +1,12 @@
 //! `stonechat-witness`, the program: options and logging. Everything else is in the library.
 
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use stonechat_witness::{Witness, WitnessError};
+use stonechat_witness::{Witness, WitnessError, listen};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -27,6 +28,10 @@ struct Args {
     /// The witness's name in its signatures, like `witness.example.org`. Without it, one is made from its key
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Answers here, over HTTP, with the newest head that this witness cosigned: `GET /checkpoint`. The directory's server
+    /// asks when it starts and when a backup is restored, so that it never publishes less than was seen
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
     /// Prints the verifier key and stops
     #[arg(long)]
     key: bool,
@@ -51,6 +56,9 @@ fn run(args: &Args) -> Result<(), WitnessError> {
     };
     let witness = Witness::open(directory, &args.data, name)?;
     say(witness.verifier());
+    if let Some(address) = args.listen {
+        say(&format_args!("answering on http://{}", listen::answer(address, &args.data)?));
+    }
     Err(witness.run())
 }
 

@@ -5,6 +5,7 @@
 //! with what is no answer) it asks for again, a bounded number of times, and cosigns nothing meanwhile. Then it stops, with a
 //! file of evidence.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -35,6 +36,14 @@ pub enum WitnessError {
     /// Its folder cannot be used.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// It cannot answer there.
+    #[error("cannot answer on {address}: {source}. Choose another address with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The directory's address is not one.
     #[error(transparent)]
     Address(#[from] SourceError),
@@ -60,7 +69,7 @@ impl WitnessError {
         match self {
             Self::Inconsistent { .. } | Self::OtherDirectory => true,
             Self::Folder(error) => matches!(error, FolderError::Forgotten { .. } | FolderError::Convicted { .. }),
-            Self::Address(_) | Self::Name(_) => false,
+            Self::Address(_) | Self::Listen { .. } | Self::Name(_) => false,
         }
     }
 }
@@ -151,6 +160,8 @@ impl Witness {
         }
         let mut cosigned = note;
         cosigned.add(cosigned.cosign(self.verifier.name(), self.folder.key(), now.as_secs()));
+        // Before it leaves, too: whoever asks hears of every head that this witness has stood for.
+        self.folder.keep_checkpoint(&cosigned).map_err(|error| Stop::Error(error.into()))?;
         match self.source.post("cosignature", cosigned.to_string().as_bytes()) {
             Ok(()) => tracing::debug!(records = told.size, "verified and cosigned"),
             // It has moved on: so does the witness.

@@ -19,6 +19,7 @@
 mod keys;
 mod log;
 mod nodes;
+mod standing;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock, RwLock};
@@ -43,9 +44,11 @@ use tokio::sync::{Mutex, watch};
 pub use keys::DirectoryKeys;
 use log::LogError;
 use nodes::{JournalError, Nodes};
+pub use standing::{Seen, Standing};
 
 use crate::services::keys as places;
 use crate::store::{Append, ENTRY_BYTES_MAX, Expect, KeyedLog, StoreError};
+use crate::witnesses::{self, Answer, Judgement};
 
 /// What the operator decides about the directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,6 +61,18 @@ pub struct DirectorySettings {
     pub threshold: u32,
     /// The name of this server among those that share its store.
     pub node: String,
+}
+
+impl DirectorySettings {
+    /// Whose signatures clients need, under these settings and keys.
+    ///
+    /// # Errors
+    /// [`PolicyError`] when they do not make a policy.
+    pub fn policy(&self, keys: &DirectoryKeys) -> Result<DirectoryPolicy, PolicyError> {
+        let origin = self.origin.clone().unwrap_or_else(|| keys.default_origin());
+        let log = keys.verifier(&origin)?;
+        DirectoryPolicy::new(log, keys.vrf_public(), self.witnesses.clone(), self.threshold)
+    }
 }
 
 /// What a call of [`Directory::publish`] did.
@@ -146,9 +161,7 @@ impl<S: KeyedLog> Directory<S> {
     /// # Errors
     /// [`PolicyError`] when the settings do not make a policy.
     pub fn new(store: S, keys: DirectoryKeys, settings: DirectorySettings) -> Result<Self, PolicyError> {
-        let origin = settings.origin.unwrap_or_else(|| keys.default_origin());
-        let log = keys.verifier(&origin)?;
-        let policy = DirectoryPolicy::new(log, keys.vrf_public(), settings.witnesses, settings.threshold)?;
+        let policy = settings.policy(&keys)?;
         let nodes = Nodes::new(store.clone());
         Ok(Self {
             store,
@@ -166,6 +179,15 @@ impl<S: KeyedLog> Directory<S> {
     /// Whose signatures clients need.
     pub fn policy(&self) -> &DirectoryPolicy {
         &self.policy
+    }
+
+    /// What witnesses' answers say of this directory as it is on the disk.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] when it cannot be read.
+    pub async fn compare(&self, answers: &[Answer]) -> Result<Judgement, DirectoryError> {
+        let standing = Standing::read(&self.store, &self.policy).await?;
+        witnesses::judge(&self.store, standing.as_ref(), answers).await
     }
 
     /// Changes whenever there is a new head, or a new cosignature on it.

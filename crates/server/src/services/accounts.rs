@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use stonechat_wire::limits::ACCOUNT_ENTRIES_MAX;
 use stonechat_wire::{
-    AccountId, AccountLog, AccountState, ErrorCode, Failure, Handle, List, LogEntry, Reply, Seq, Timestamp, decode,
-    encode,
+    AccountId, AccountLog, AccountState, ErrorCode, Failure, Handle, InviteCode, List, LogEntry, Reply, Seq, Timestamp,
+    decode, encode,
 };
 
-use super::{Services, keys, refuse, store_failed};
+use super::{Services, SignUp, keys, refuse, store_failed};
 use crate::store::{Append, Expect, KeyedLog};
 
 /// A verified account log as it was read: the state, and the log that says so.
@@ -21,13 +21,26 @@ pub(crate) struct KnownAccount {
 impl<S: KeyedLog> Services<S> {
     /// [`stonechat_wire::Request::CreateAccount`]: the account's log first, then its handle. A crash between leaves an
     /// account without a handle, which the same request completes and which blocks nobody.
-    pub(crate) async fn create_account(&self, now: Timestamp, genesis: LogEntry) -> Result<Reply, Failure> {
+    pub(crate) async fn create_account(
+        &self,
+        now: Timestamp,
+        genesis: LogEntry,
+        invite: Option<&InviteCode>,
+    ) -> Result<Reply, Failure> {
         let log = AccountLog(List::new(vec![genesis]).expect("one entry"));
         let state = AccountState::verify(&log, None)
             .map_err(|error| Failure { detail: Some(error.to_string()), ..refuse(ErrorCode::InvalidAccount) })?;
         let (account, handle_key) = (keys::account(&state.id()), keys::handle(state.handle()));
-        if self.holder(state.handle(), now).await?.is_some_and(|holder| holder != state.id()) {
-            return Err(refuse(ErrorCode::HandleTaken));
+        match self.holder(state.handle(), now).await? {
+            Some(holder) if holder != state.id() => return Err(refuse(ErrorCode::HandleTaken)),
+            Some(_) => {}
+            None => {
+                if self.settings.signup == SignUp::Invite {
+                    self.use_invite(invite, &state.id(), now).await?;
+                }
+                // Before it has its handle: who is repeated after a crash stands there twice, never not at all.
+                self.add_to_list(&state.id(), now).await?;
+            }
         }
         // A conflict is the same genesis: the key is its hash.
         let _same = self.append_bytes(&account, Expect::Empty, encode(&log.0[0]), None, now).await?;
@@ -96,7 +109,7 @@ mod tests {
     fn an_account_is_found_by_handle_and_by_id() {
         let world = world();
         let alice = person("alice");
-        let create = || Request::CreateAccount { genesis: alice.genesis.clone() };
+        let create = || Request::CreateAccount { genesis: alice.genesis.clone(), invite: None };
         assert_eq!(world.ask(&mut world.session(), create()), Ok(Reply::Done));
         assert_eq!(world.ask(&mut world.session(), create()), Ok(Reply::Done), "the same again is no error");
         world.publish();
@@ -115,7 +128,7 @@ mod tests {
         let world = world();
         world.device(&person("alice"));
         let other = person("alice");
-        let create = Request::CreateAccount { genesis: other.genesis };
+        let create = Request::CreateAccount { genesis: other.genesis, invite: None };
         assert_eq!(world.refused(&mut world.session(), create), ErrorCode::HandleTaken);
         let get = Request::GetAccount { account: other.account };
         assert_eq!(world.refused(&mut world.session(), get), ErrorCode::NotFound);
@@ -126,6 +139,9 @@ mod tests {
         let world = world();
         let mut genesis = person("alice").genesis;
         genesis.signatures = person("alice").genesis.signatures;
-        assert_eq!(world.refused(&mut world.session(), Request::CreateAccount { genesis }), ErrorCode::InvalidAccount);
+        assert_eq!(
+            world.refused(&mut world.session(), Request::CreateAccount { genesis, invite: None }),
+            ErrorCode::InvalidAccount
+        );
     }
 }

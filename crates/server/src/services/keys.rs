@@ -22,6 +22,10 @@ const DIRECTORY_VALUES: u8 = 13;
 const DIRECTORY: u8 = 14;
 const DIRECTORY_AUDIT: u8 = 15;
 const DIRECTORY_TILES: u8 = 16;
+const ACCOUNTS: u8 = 18;
+const SUSPENSION: u8 = 19;
+const INVITE: u8 = 20;
+const INVITES: u8 = 21;
 
 /// A conversation's log.
 pub(crate) fn conversation(id: &ConversationId) -> Key {
@@ -70,6 +74,31 @@ pub(crate) fn is_account(key: &Key) -> bool {
 /// Which account holds a handle.
 pub(crate) fn handle(handle: &Handle) -> Key {
     Key::new(HANDLE, &[handle.as_str().as_bytes()])
+}
+
+/// Every account, in the order in which they signed up.
+pub(crate) fn accounts() -> Key {
+    Key::new(ACCOUNTS, &[])
+}
+
+/// Whether the operator has suspended an account: the last entry counts.
+pub(crate) fn suspension(id: &AccountId) -> Key {
+    Key::new(SUSPENSION, &[&id.0])
+}
+
+/// Whether a key is one of [`suspension`].
+pub(crate) fn is_suspension(key: &Key) -> bool {
+    key.as_bytes().first() == Some(&SUSPENSION)
+}
+
+/// An invitation: what it is, then its uses.
+pub(crate) fn invite(id: &[u8; 16]) -> Key {
+    Key::new(INVITE, &[id])
+}
+
+/// Every invitation.
+pub(crate) fn invites() -> Key {
+    Key::new(INVITES, &[])
 }
 
 /// Who may use an account's inbox: the last entry counts.

@@ -15,8 +15,10 @@ mod conversations;
 mod directory;
 mod follow;
 mod inbox;
+mod invites;
 mod key_packages;
 pub(crate) mod keys;
+mod operator;
 mod session;
 mod sign_in;
 mod tokens;
@@ -35,6 +37,8 @@ use stonechat_wire::{
     AccountId, ErrorCode, Failure, Hello, HelloReply, PROTOCOL_VERSION, Push, Reply, Request, Seq, Timestamp, limits,
 };
 
+pub use invites::{InviteCard, NewInvite, SignUp};
+pub use operator::{ACCOUNTS_PER_PAGE_MAX, AccountCard, AccountPage, SuspensionCard};
 pub(crate) use session::Principal;
 pub use session::{ConnectionKind, Session};
 pub use tokens::TokenKey;
@@ -52,6 +56,8 @@ pub struct Settings {
     pub retention_secs: u64,
     /// Tokens that an account may draw in a day.
     pub tokens_per_day: u32,
+    /// Who may sign up.
+    pub signup: SignUp,
     /// The directory.
     pub directory: DirectorySettings,
 }
@@ -61,6 +67,7 @@ impl Default for Settings {
         Self {
             retention_secs: limits::ENTRY_TTL_SECS,
             tokens_per_day: limits::TOKENS_PER_DAY,
+            signup: SignUp::Open,
             directory: DirectorySettings::default(),
         }
     }
@@ -100,6 +107,11 @@ impl<S: KeyedLog> Services<S> {
     /// The store under the services.
     pub fn store(&self) -> &S {
         &self.store
+    }
+
+    /// Who may sign up.
+    pub fn sign_up(&self) -> SignUp {
+        self.settings.signup
     }
 
     /// Answers a connection's first frame.
@@ -209,7 +221,7 @@ impl<S: KeyedLog> Services<S> {
     ) -> Result<Reply, Failure> {
         use Request as R;
         match request {
-            R::CreateAccount { genesis } => self.create_account(now, genesis).await,
+            R::CreateAccount { genesis, invite } => self.create_account(now, genesis, invite.as_ref()).await,
             R::Authenticate { account, device, signature } => {
                 self.authenticate(session, now, account, device, &signature).await
             }
@@ -238,14 +250,15 @@ impl<S: KeyedLog> Services<S> {
     /// each call reads a bounded amount.
     ///
     /// # Errors
-    /// [`ErrorCode::Unavailable`] when the store cannot be read, and [`ErrorCode::NotAuthenticated`] when the device was
-    /// revoked: the connection ends. After the first, its client reads again from where it was.
+    /// [`ErrorCode::Unavailable`] when the store cannot be read, [`ErrorCode::NotAuthenticated`] when the device was
+    /// revoked, and [`ErrorCode::Suspended`]: the connection ends. After the first, its client reads again from where it was.
     pub async fn next_push(&self, session: &mut Session, now: Timestamp) -> Result<Option<Push>, Failure> {
         if let Some(Principal { account, device }) = session.take_account_change() {
             let known = self.account(&account, now).await?;
             if known.is_none_or(|known| known.state.device(&device).is_none()) {
                 return Err(refuse(ErrorCode::NotAuthenticated));
             }
+            self.not_suspended(&account, now).await?;
         }
         match self.next_envelopes(session, now).await? {
             Some(push) => Ok(Some(push)),

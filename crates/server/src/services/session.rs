@@ -49,7 +49,7 @@ pub struct Session {
     kind: Kind,
     pub(super) follows: Follows,
     pub(super) inbox: Option<InboxCursor>,
-    /// The account's log has grown since this device was last found in it.
+    /// The account's log, or its suspension, has changed since this device was last found to be welcome.
     account_changed: bool,
     watcher: Option<Watcher>,
 }
@@ -101,6 +101,7 @@ impl Session {
             self.watch(store, keys::inbox(&who.account, &who.device, lane));
         }
         self.watch(store, keys::account(&who.account));
+        self.watch(store, keys::suspension(&who.account));
         self.inbox = Some(InboxCursor::new(who));
     }
 
@@ -142,7 +143,7 @@ impl Session {
         for key in changed {
             match (keys::conversation_of(key), &mut self.inbox) {
                 (Some(conversation), _) => self.follows.wake(&conversation),
-                (None, Some(_)) if keys::is_account(key) => self.account_changed = true,
+                (None, Some(_)) if keys::is_account(key) || keys::is_suspension(key) => self.account_changed = true,
                 (None, Some(inbox)) => inbox.wake(),
                 (None, None) => {}
             }

@@ -7,7 +7,8 @@ use super::{Principal, Services, Session, keys, refuse};
 use crate::store::KeyedLog;
 
 impl<S: KeyedLog> Services<S> {
-    /// [`stonechat_wire::Request::Authenticate`]. One refusal whatever the cause.
+    /// [`stonechat_wire::Request::Authenticate`]. One refusal whatever the cause; only a device of a suspended account is
+    /// told why.
     pub(crate) async fn authenticate(
         &self,
         session: &mut Session,
@@ -22,6 +23,7 @@ impl<S: KeyedLog> Services<S> {
         VerifyingKey::from_bytes(&keys.signature)
             .and_then(|key| key.verify_strict(&challenge.signed_bytes(), &Signature::from_bytes(signature)))
             .map_err(|_| refuse(ErrorCode::NotAuthenticated))?;
+        self.not_suspended(&account, now).await?;
         let pool = self.count(&keys::key_packages(&account, &device), now).await?;
         let last_resort = self.last(&keys::last_resort(&account, &device), now).await?.is_some();
         let tokens = self.tokens_left(&account, now).await?;
@@ -77,7 +79,7 @@ mod tests {
         let login = alice.login(&world.nonce(&anonymous), "chat.test");
         assert_eq!(world.refused(&mut anonymous, login), ErrorCode::WrongConnection);
         let mut newcomer = world.session();
-        world.ask(&mut newcomer, Request::CreateAccount { genesis: alice.genesis.clone() }).unwrap();
+        world.ask(&mut newcomer, Request::CreateAccount { genesis: alice.genesis.clone(), invite: None }).unwrap();
         assert_eq!(world.refused(&mut newcomer, get()), ErrorCode::WrongConnection);
         assert_eq!(
             world.refused(

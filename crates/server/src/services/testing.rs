@@ -16,7 +16,7 @@ use stonechat_wire::{
 };
 use voprf::{EvaluationElement, Group, Proof, Ristretto255, VoprfClient};
 
-use super::{Services, Session, Settings, TokenKey};
+use super::{Services, Session, Settings, SignUp, TokenKey};
 use crate::directory::{DirectoryKeys, Publication};
 use crate::store::MemoryLog;
 
@@ -26,7 +26,16 @@ pub(super) struct World {
 }
 
 pub(super) fn world() -> World {
-    let settings = Settings { tokens_per_day: 100, ..Settings::default() };
+    world_with(SignUp::Open)
+}
+
+/// Where sign-up needs an invitation.
+pub(super) fn closed_world() -> World {
+    world_with(SignUp::Invite)
+}
+
+fn world_with(signup: SignUp) -> World {
+    let settings = Settings { tokens_per_day: 100, signup, ..Settings::default() };
     let directory = DirectoryKeys::from_seed(&[8; 32]);
     let services = Services::new(MemoryLog::new(), TokenKey::from_seed(&[7; 32]), directory, settings).unwrap();
     World { services, now: Cell::new(Timestamp(1_700_000_000_000)) }
@@ -63,7 +72,7 @@ impl World {
     /// Signs a person up and logs a device connection in.
     pub(super) fn device(&self, person: &Person) -> Session {
         let mut session = self.session();
-        self.ask(&mut session, Request::CreateAccount { genesis: person.genesis.clone() }).unwrap();
+        self.ask(&mut session, Request::CreateAccount { genesis: person.genesis.clone(), invite: None }).unwrap();
         let login = person.login(&self.nonce(&session), "chat.test");
         self.ask(&mut session, login).unwrap();
         session

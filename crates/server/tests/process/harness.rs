@@ -120,7 +120,7 @@ impl Server {
     pub(crate) async fn sign_up(&self, handle: &str) -> (Client, Person) {
         let person = person(handle);
         let mut client = self.client().await;
-        client.ask(Request::CreateAccount { genesis: person.genesis.clone() }).await.unwrap();
+        client.ask(Request::CreateAccount { genesis: person.genesis.clone(), invite: None }).await.unwrap();
         client.ask(person.login(&client.hello.nonce, &self.address.to_string())).await.unwrap();
         (client, person)
     }

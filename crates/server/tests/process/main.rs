@@ -1,5 +1,8 @@
 //! `stonechatd` as a process: what an operator starts, what clients dial, what a crash leaves.
 
+mod admin;
+mod backup;
+mod check;
 mod directory;
 mod full_disk;
 mod harness;

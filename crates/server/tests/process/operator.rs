@@ -16,6 +16,37 @@ async fn health_metrics_and_home_answer() {
     assert!(metrics.contains("stonechat_connections{kind=\"open\"} 1"), "{metrics}");
 }
 
+/// A dashboard that asks for what there is not shows an empty panel, and nobody notices.
+#[tokio::test]
+async fn every_metric_of_the_dashboard_is_one_of_the_servers() {
+    let server = Server::start();
+    let mut anonymous = server.client().await;
+    let chat = server.chat(&mut anonymous).await;
+    anonymous.append(chat.say(&chat.first, b"x")).await;
+    let mut hostile = server.client().await;
+    hostile.socket.send(b"garbage".to_vec()).await;
+    hostile.socket.goodbye().await;
+    let metrics = http_get(server.address, "/metrics").await;
+    let dashboard = include_str!("../../../../packaging/grafana/stonechatd.json");
+    let dashboard: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+    let mut asked = 0;
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let expression = target["expr"].as_str().unwrap();
+            let name = expression
+                .split(|c: char| !c.is_ascii_lowercase() && c != '_')
+                .find(|word| word.starts_with("stonechat_"));
+            let name = name.unwrap_or_else(|| panic!("{expression} asks for nothing of ours"));
+            assert!(
+                metrics.contains(&format!("\n{name}{{")) || metrics.contains(&format!("\n{name} ")),
+                "{name} in {metrics}"
+            );
+            asked += 1;
+        }
+    }
+    assert!(asked >= 6, "{asked}");
+}
+
 #[test]
 fn the_printed_configuration_is_one_that_is_accepted() {
     let output = stonechatd().arg("config").output().unwrap();

@@ -92,7 +92,7 @@ async fn a_login_made_for_another_host_is_refused() {
     let server = Server::start_with("public_host = \"chat.example.org\"\n");
     let alice = person("alice");
     let mut client = server.client().await;
-    client.ask(Request::CreateAccount { genesis: alice.genesis.clone() }).await.unwrap();
+    client.ask(Request::CreateAccount { genesis: alice.genesis.clone(), invite: None }).await.unwrap();
     let nonce = client.hello.nonce;
     let refused = client.ask(alice.login(&nonce, &server.address.to_string())).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::NotAuthenticated);

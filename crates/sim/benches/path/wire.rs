@@ -117,7 +117,7 @@ impl Account {
     }
 
     pub(crate) async fn register(&self, address: SocketAddr) -> Result<()> {
-        Wire::open(address).await?.ask(Request::CreateAccount { genesis: self.genesis.clone() }).await?;
+        Wire::open(address).await?.ask(Request::CreateAccount { genesis: self.genesis.clone(), invite: None }).await?;
         Ok(())
     }
 

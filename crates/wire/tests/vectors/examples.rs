@@ -7,9 +7,9 @@ use stonechat_wire::message::{DeviceKeyPackage, Element, Page};
 use stonechat_wire::{
     AccountHistory, AccountId, AccountLog, AccountProof, Admission, AuthChallenge, BlobId, Bytes, Capability,
     ClientFrame, ConversationId, DecodeError, DeviceId, DeviceKeys, DirectoryRecord, Entry, EntryKind, Envelope,
-    EpochCaps, EpochId, ErrorCode, Failure, Handle, Hello, HelloReply, Lane, List, LogBody, LogEntry, LogHead,
-    LogRecord, LogSignature, PROTOCOL_VERSION, ProvenAccount, Push, Reply, Request, Seq, ServerFrame, SignedHead,
-    Signer, Timestamp, Token, TreeHash, decode, encode, epoch_id, first_epoch_id,
+    EpochCaps, EpochId, ErrorCode, Failure, Handle, Hello, HelloReply, InviteCode, Lane, List, LogBody, LogEntry,
+    LogHead, LogRecord, LogSignature, PROTOCOL_VERSION, ProvenAccount, Push, Reply, Request, Seq, ServerFrame,
+    SignedHead, Signer, Timestamp, Token, TreeHash, decode, encode, epoch_id, first_epoch_id,
 };
 
 /// A value's bytes, and how to read them back.
@@ -82,7 +82,9 @@ fn requests(out: &mut Vec<Example>) {
     put(out, rule, "get-head", &Request::GetHead);
     put(out, rule, "get-consistency", &Request::GetConsistency { from: 3, to: 70_000 });
     put(out, rule, "get-directory-policy", &Request::GetDirectoryPolicy);
-    put(out, rule, "create-account", &Request::CreateAccount { genesis: chain()[0].clone() });
+    put(out, rule, "create-account", &Request::CreateAccount { genesis: chain()[0].clone(), invite: None });
+    let invited = Request::CreateAccount { genesis: chain()[0].clone(), invite: Some(InviteCode([0x77; 10])) };
+    put(out, rule, "create-account with an invitation", &invited);
     let signature = login_signature();
     put(out, rule, "authenticate", &Request::Authenticate { account: account(), device: DEVICE, signature });
     let package = || bytes(b"an MLS key package");
@@ -337,8 +339,8 @@ pub(crate) fn chain() -> Vec<LogEntry> {
 /// Every error code. A new one does not compile until it stands here.
 pub(crate) fn error_codes() -> Vec<ErrorCode> {
     use ErrorCode::{
-        Closed, Conflict, EpochOver, Full, HandleTaken, InvalidAccount, InvalidToken, Malformed, NotAuthenticated,
-        NotFound, Quota, Slow, Unavailable, Unpublished, Version, WrongConnection,
+        Closed, Conflict, EpochOver, Full, HandleTaken, InvalidAccount, InvalidToken, InviteNeeded, Malformed,
+        NotAuthenticated, NotFound, Quota, Slow, Suspended, Unavailable, Unpublished, Version, WrongConnection,
     };
     let next = |code| match code {
         Malformed => Some(Version),
@@ -356,7 +358,9 @@ pub(crate) fn error_codes() -> Vec<ErrorCode> {
         Closed => Some(Slow),
         Slow => Some(Unavailable),
         Unavailable => Some(Unpublished),
-        Unpublished => None,
+        Unpublished => Some(InviteNeeded),
+        InviteNeeded => Some(Suspended),
+        Suspended => None,
     };
     std::iter::successors(Some(Malformed), |code| next(*code)).collect()
 }

@@ -78,7 +78,7 @@ fn audit<S: KeyedLog>(audit: &mut Audit, directory: &Directory<S>) {
 fn an_account_comes_with_proof_once_it_is_published() {
     let world = world();
     let alice = person("alice");
-    world.ask(&mut world.session(), Request::CreateAccount { genesis: alice.genesis.clone() }).unwrap();
+    world.ask(&mut world.session(), Request::CreateAccount { genesis: alice.genesis.clone(), invite: None }).unwrap();
     let handle = Handle::parse("alice").unwrap();
     let look_up = || Request::LookUpHandle { handle: handle.clone() };
     assert_eq!(world.refused(&mut world.session(), look_up()), ErrorCode::Unpublished);
@@ -266,17 +266,17 @@ fn a_second_server_stands_by_and_takes_over() {
     let store = MemoryLog::new();
     let (a, b) = (services(store.clone(), "a", &[]), services(store, "b", &[]));
     let alice = person("alice");
-    ready(a.create_account(NOW, alice.genesis.clone())).unwrap();
+    ready(a.create_account(NOW, alice.genesis.clone(), None)).unwrap();
     assert_eq!(ready(a.publish(NOW)).unwrap(), Publication::Published(2));
     assert_eq!(ready(b.publish(NOW)).unwrap(), Publication::StandingBy);
     ready(b.get_account(NOW, &alice.account)).unwrap();
-    ready(b.create_account(NOW, person("bob").genesis)).unwrap();
+    ready(b.create_account(NOW, person("bob").genesis, None)).unwrap();
     // a is gone without a word, then with one.
     let later = NOW.plus_secs(11);
     assert_eq!(ready(b.publish(later)).unwrap(), Publication::Published(3));
     assert_eq!(ready(a.publish(later)).unwrap(), Publication::StandingBy);
     ready(b.directory().retire(later)).unwrap();
-    ready(a.create_account(later, person("carol").genesis)).unwrap();
+    ready(a.create_account(later, person("carol").genesis, None)).unwrap();
     assert_eq!(ready(a.publish(later)).unwrap(), Publication::Published(4));
     audit(&mut Audit::new(a.directory().policy().clone()), a.directory());
 }
@@ -289,7 +289,7 @@ fn two_servers_that_both_believe_to_publish_write_one_history() {
     let mut refused = 0;
     for n in 0..20_u64 {
         let one = if n % 3 == 0 { &a } else { &b };
-        ready(one.create_account(NOW, person(&format!("p{n}")).genesis)).unwrap();
+        ready(one.create_account(NOW, person(&format!("p{n}")).genesis, None)).unwrap();
         refused += u64::from(ready(one.publish(NOW)).is_err());
     }
     assert!(refused > 0, "the one that had lost its place was not told");
@@ -317,7 +317,7 @@ fn a_crash_between_any_two_writes_is_repaired_at_the_start() {
             }
         };
         for person in &people {
-            if ready(first.create_account(NOW, person.genesis.clone())).is_ok() {
+            if ready(first.create_account(NOW, person.genesis.clone(), None)).is_ok() {
                 acknowledged.push(person.account);
             }
             let _crashed_or_not = ready(first.publish(NOW));
@@ -335,7 +335,7 @@ fn a_crash_between_any_two_writes_is_repaired_at_the_start() {
             assert!(AccountState::verify(&found.log, Some(account)).is_ok());
         }
         // It also goes on.
-        ready(second.create_account(NOW, person("dave").genesis)).unwrap();
+        ready(second.create_account(NOW, person("dave").genesis, None)).unwrap();
         ready(second.publish(NOW.plus_secs(2))).unwrap();
         audit(&mut seen, second.directory());
         if !crashed {

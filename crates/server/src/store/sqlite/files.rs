@@ -34,6 +34,12 @@ pub enum OpenError {
         /// The data directory.
         path: PathBuf,
     },
+    /// A backup is running.
+    #[error("a backup of {} is running. Wait for its end", path.display())]
+    BackingUp {
+        /// The data directory.
+        path: PathBuf,
+    },
     /// The file is something else.
     #[error("{} is not a stonechat store. Name another directory with --data, or restore a backup", path.display())]
     NotAStore {
@@ -96,7 +102,7 @@ pub(super) fn existing(dir: &Path) -> Result<PathBuf, OpenError> {
     Err(OpenError::NotAStore { path })
 }
 
-fn lock(dir: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join(LOCK);
     let file = private_file(&path)?;
     match file.try_lock() {
@@ -106,9 +112,34 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// Keeps other backups out, and the checkpointer from waiting for this one, as long as it is open.
+pub(super) fn lock_backup(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join(BACKUP_LOCK);
+    let file = private_file(&path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::BackingUp { path: dir.into() }),
+        Err(TryLockError::Error(source)) => Err(not_writable(&path, source)),
+    }
+}
+
+/// Whether a backup of the store in `dir` is running.
+pub(super) fn is_backed_up(dir: &Path) -> bool {
+    is_held(&dir.join(BACKUP_LOCK))
+}
+
+/// Whether another process holds the lock of the store in `dir`. Makes no file.
+pub(super) fn is_locked(dir: &Path) -> bool {
+    is_held(&dir.join(LOCK))
+}
+
+fn is_held(lock: &Path) -> bool {
+    File::open(lock).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 /// Opens a file, making it readable for the server's user only when it is missing. SQLite gives its other files the
 /// same mode.
-fn private_file(path: &Path) -> Result<File, OpenError> {
+pub(super) fn private_file(path: &Path) -> Result<File, OpenError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -189,8 +220,9 @@ pub(super) fn open_error(path: &Path, error: &rusqlite::Error) -> OpenError {
     }
 }
 
-const DATABASE: &str = "store.db";
+pub(crate) const DATABASE: &str = "store.db";
 const LOCK: &str = "store.lock";
+const BACKUP_LOCK: &str = "store.backup";
 /// How long a connection waits for another one's lock. They are held for moments.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 const STATEMENTS_CACHED: usize = 32;

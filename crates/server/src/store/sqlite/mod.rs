@@ -5,10 +5,11 @@
 //! was still there. What a disk's own firmware keeps of overwritten blocks is beyond this store. The database file does
 //! not shrink: what was freed is used again.
 //!
-//! The data directory has `store.db`, SQLite's `store.db-wal` and `store.db-shm` beside it, and `store.lock`, which a
-//! running server holds locked. Nothing else in the process may open them: closing any handle of a file drops all of the
+//! The data directory has `store.db`, SQLite's `store.db-wal` and `store.db-shm` beside it, `store.lock`, which a
+//! running server holds locked, and `store.backup`, which a running backup holds locked. Nothing else in the process may open them: closing any handle of a file drops all of the
 //! process's POSIX locks on it, SQLite's too.
 
+mod copy;
 mod files;
 mod tables;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use std::thread::JoinHandle;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{Semaphore, oneshot};
 
+pub(crate) use self::files::DATABASE;
 pub use self::files::OpenError;
 use self::files::{Files, connect, limit, open_error};
 use self::tables::Tables;
@@ -94,8 +96,9 @@ impl SqliteLog {
         inner.writer = Some(spawn(&path, "store-writer", move || writer::write(tables, &changed, &hub, &signal))?);
         inner.changes = Some(changes.clone());
         let db = connect(&path).map_err(|error| failed(&error))?;
+        let folder = dir.to_owned();
         inner.others.push(spawn(&path, "store-checkpoint", move || {
-            writer::checkpoint(&db, &changes, &pressure, page_bytes);
+            writer::checkpoint(&db, &changes, &pressure, page_bytes, &|| files::is_backed_up(&folder));
         })?);
         let readers = std::thread::available_parallelism().map_or(READERS_MIN, usize::from);
         inner.start_readers(readers.clamp(READERS_MIN, READERS_MAX))?;
@@ -111,6 +114,19 @@ impl SqliteLog {
         let mut inner = Inner::new(&path, None, Arc::default());
         inner.start_readers(1)?;
         Ok(Self(Arc::new(inner)))
+    }
+
+    /// Keeps servers out of `dir` for as long as the lock is held, as a server does.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`] when a server runs on it.
+    pub fn lock(dir: &Path) -> Result<File, OpenError> {
+        files::lock(dir)
+    }
+
+    /// Whether a server has the store in `dir` open.
+    pub fn is_in_use(dir: &Path) -> bool {
+        files::is_locked(dir)
     }
 
     /// The keys that live and start with `prefix`, ascending, at most `max`.

@@ -5,7 +5,8 @@
 //! Therefore the checkpointer does the bulk, and then asks the writer to do the rest and start the WAL again. Under load
 //! the WAL stays below [`WAL_BYTES_MAX`] and what is written during one round of the checkpointer.
 //!
-//! The WAL still has what was deleted from the database file. It is cut to nothing within [`CUT_EVERY`] of a deletion.
+//! The WAL still has what was deleted from the database file. It is cut to nothing within [`CUT_EVERY`] of a deletion, or,
+//! while a backup runs, after its end.
 
 use std::mem;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
@@ -218,7 +219,13 @@ impl Pressure {
 }
 
 /// Runs the checkpointer until [`Pressure::close`].
-pub(super) fn checkpoint(db: &Connection, writer: &Sender<Message>, pressure: &Arc<Pressure>, page_bytes: u64) {
+pub(super) fn checkpoint(
+    db: &Connection,
+    writer: &Sender<Message>,
+    pressure: &Arc<Pressure>,
+    page_bytes: u64,
+    is_backed_up: &dyn Fn() -> bool,
+) {
     let mut last_cut = Instant::now();
     // The server before this one may have been killed before it could.
     let mut cut_due = true;
@@ -240,6 +247,11 @@ pub(super) fn checkpoint(db: &Connection, writer: &Sender<Message>, pressure: &A
         } else {
             continue;
         };
+        // A backup holds a snapshot, and so the WAL: asking the writer now would make it wait in vain, and everybody with
+        // it. The WAL grows meanwhile, up to a bound.
+        if wal_bytes < WAL_BYTES_IN_BACKUP_MAX && is_backed_up() {
+            continue;
+        }
         let (reply, done) = sync_channel(1);
         if writer.send(Message::Checkpoint(restart, reply)).is_err() {
             return;
@@ -282,6 +294,8 @@ const ROUND_BYTES: usize = 16 << 20;
 const ROUND_EVERY: Duration = Duration::from_secs(1);
 /// When the WAL starts again.
 pub(super) const WAL_BYTES_MAX: u64 = 64 << 20;
+/// When the WAL starts again although a backup is running, and the writer waits for it now and then.
+const WAL_BYTES_IN_BACKUP_MAX: u64 = 8 << 30;
 /// How long the WAL may hold what was deleted.
 pub(super) const CUT_EVERY: Duration = Duration::from_secs(30);
 const BULK_ROUNDS_MAX: usize = 3;
