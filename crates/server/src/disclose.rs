@@ -23,6 +23,10 @@ pub struct Disclosure {
     pub account: String,
     /// The account log, entry by entry.
     pub account_log: Vec<DisclosedEntry>,
+    /// Its places in the list of all accounts, which is in the order in which they signed up.
+    pub listed: Vec<Place>,
+    /// What the operator said about a suspension: the last record counts.
+    pub suspension: DisclosedLog,
     /// Whether strangers may write to the inbox, and the hashes of the capabilities that contacts present.
     pub inbox: DisclosedInbox,
     /// What lies on the server for each device that the account ever had.
@@ -170,6 +174,10 @@ pub async fn disclose(store: &SqliteLog, handle: &Handle) -> Result<Option<Discl
     let config = store.whole(&keys::inbox_config(&account)).await?;
     let last = config.records.last().and_then(|(_, stored)| decode::<InboxConfig>(&stored.bytes).ok());
     let InboxConfig { contacts, strangers } = last.unwrap_or_default();
+    let suspension = records(&store.whole(&keys::suspension(&account)).await?, None);
+    let listed = store.whole(&keys::accounts()).await?.records;
+    let listed = listed.iter().filter(|(_, entry)| entry.bytes == account.0);
+    let listed = listed.map(|(row, entry)| place(*row, entry, None)).collect();
     let mut devices = Vec::new();
     for id in ids {
         devices.push(device(store, &account, &id).await?);
@@ -195,6 +203,8 @@ pub async fn disclose(store: &SqliteLog, handle: &Handle) -> Result<Option<Discl
         handle_record: place(row, &holder, None),
         account: account.to_string(),
         account_log,
+        listed,
+        suspension,
         inbox: DisclosedInbox {
             contact_capability_hashes: contacts.iter().map(ToString::to_string).collect(),
             strangers,
@@ -318,6 +328,10 @@ impl Disclosure {
             }
             writeln!(out, "  stored as: {}", entry.bytes)?;
         }
+        for place in &self.listed {
+            writeln!(out, "in the list of all accounts: {place}")?;
+        }
+        self.suspension.write_text(out, "words of the operator about a suspension", raw)?;
         let strangers = if self.inbox.strangers { "may" } else { "may not" };
         writeln!(out, "\ninbox: strangers {strangers} write")?;
         for hash in &self.inbox.contact_capability_hashes {

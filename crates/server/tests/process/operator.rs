@@ -154,13 +154,15 @@ async fn no_row_that_names_an_account_is_left_out_of_its_disclosure() {
     alice.ask(Request::ConfigureInbox { contacts: Default::default(), strangers: false }).await.unwrap();
     alice.ask(Request::ConfigureInbox { contacts: Default::default(), strangers: true }).await.unwrap();
     let _token = alice.token().await;
+    let suspend = ["admin", "suspend", "@alice", "--reason", "Spam.", "--data"];
+    assert!(stonechatd().args(suspend).arg(server.data()).status().unwrap().success());
     let json = String::from_utf8(disclose(&server.data(), "@alice", &["--json"]).stdout).unwrap();
     let mut printed = Vec::new();
     rows_in(&serde_json::from_str(&json).unwrap(), &mut printed);
     printed.sort_unstable();
 
     let db = rusqlite::Connection::open(server.data().join("store.db")).unwrap();
-    let mut rows = db.prepare("SELECT id FROM entries WHERE instr(key, ?1) OR instr(key, ?2) ORDER BY id").unwrap();
+    let mut rows = db.prepare("SELECT id FROM entries WHERE instr(key, ?1) OR instr(key, ?2) OR bytes = ?1 AND substr(key, 1, 1) = x'12' ORDER BY id").unwrap();
     let stored = rows.query_map((&person.account.0, b"alice"), |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(printed, stored.map(Result::unwrap).collect::<Vec<_>>());
 }

@@ -208,6 +208,10 @@ fn error_code(code: ErrorCode) -> &'static str {
         ErrorCode::Slow => "es waren zu viele Anfragen; langsamer bitte",
         ErrorCode::Unavailable => "er kann das gerade nicht; versuch es später noch einmal",
         ErrorCode::Unpublished => "das Verzeichnis hat es noch nicht veröffentlicht; versuch es gleich noch einmal",
+        ErrorCode::InviteNeeded => {
+            "für ein neues Konto braucht es eine gültige Einladung; frag, wer diesen Server betreibt, nach einer"
+        }
+        ErrorCode::Suspended => "wer diesen Server betreibt, hat dieses Konto gesperrt",
     }
 }
 
