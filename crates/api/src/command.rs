@@ -4,7 +4,7 @@
 //! [`crate::words`] puts into words.
 
 use serde::{Deserialize, Serialize};
-use stonechat_wire::{ConversationId, DeviceId, ErrorCode, Failure, Handle};
+use stonechat_wire::{ConversationId, DeviceId, ErrorCode, Failure, Handle, InviteCode};
 
 use crate::id::{AlarmId, MessageId};
 use crate::reasons::Distrust;
@@ -28,7 +28,10 @@ pub enum Target {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Registers the account that sign-up prepared. Finishes when the server has it.
-    Register,
+    Register {
+        /// Where sign-up is closed: an invitation.
+        invite: Option<InviteCode>,
+    },
     /// Sends a text. Finishes at once with [`Outcome::Queued`]; [`crate::Event::Message`] tells how it goes on.
     Send {
         /// To whom.
@@ -143,7 +146,7 @@ impl Command {
             | Self::Decline { from: handle } => std::slice::from_ref(handle),
             Self::CreateGroup { members, .. } | Self::AddMembers { members, .. } => members,
             Self::Send { to: Target::Conversation(_), .. }
-            | Self::Register
+            | Self::Register { .. }
             | Self::Sync
             | Self::PostLetters
             | Self::Leave { .. }

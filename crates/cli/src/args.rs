@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use stonechat_client::Text;
+use stonechat_client::{InviteCode, Text};
 
 use crate::audit::AuditArgs;
 
@@ -39,6 +39,9 @@ pub(crate) enum Command {
         /// Ask for a passphrase that protects the account's files (or set STONECHAT_PASSPHRASE)
         #[arg(long)]
         passphrase: bool,
+        /// Where sign-up is closed: the code of an invitation, from whoever runs the server
+        #[arg(long, value_name = "CODE")]
+        invite: Option<InviteCode>,
         /// The directory's policy, as the operator publishes it; without it, the one that the server gives out is pinned
         #[arg(long, value_name = "FILE")]
         directory_policy: Option<PathBuf>,

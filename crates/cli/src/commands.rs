@@ -12,8 +12,8 @@ use futures_util::StreamExt as _;
 use jiff::tz::TimeZone;
 use serde_json::json;
 use stonechat_client::{
-    AccountId, Client, ClientError, CommandError, ConversationId, Event, GROUP_NAME_BYTES_MAX, Handle, KeyChoice,
-    KeyError, Message, MessageId, OpenError, Role, ServerUrl, TEXT_BYTES_MAX, Target, Text,
+    AccountId, Client, ClientError, CommandError, ConversationId, Event, GROUP_NAME_BYTES_MAX, Handle, InviteCode,
+    KeyChoice, KeyError, Message, MessageId, OpenError, Role, ServerUrl, TEXT_BYTES_MAX, Target, Text,
 };
 
 use crate::args::{Command, Device, Group, RoleName};
@@ -36,8 +36,8 @@ pub(crate) struct Context {
 /// # Errors
 /// [`Failure`]; what it says was not done, was not.
 pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
-    if let Command::Signup { handle, server, passphrase, directory_policy } = command {
-        return sign_up(context, &handle, &server, passphrase, directory_policy.as_deref()).await;
+    if let Command::Signup { handle, server, passphrase, invite, directory_policy } = command {
+        return sign_up(context, &handle, &server, passphrase, invite, directory_policy.as_deref()).await;
     }
     // What is wrong with the words themselves is said before anything is opened.
     let command = Checked::new(command)?;
@@ -84,6 +84,7 @@ async fn sign_up(
     handle: &str,
     server: &str,
     ask: bool,
+    invite: Option<InviteCode>,
     policy: Option<&Path>,
 ) -> Result<(), Failure> {
     // Before anything is made.
@@ -110,7 +111,7 @@ async fn sign_up(
         }
         None => KeyChoice::Auto,
     };
-    let (client, phrase) = Client::sign_up(&context.home, key, handle, &server).await?;
+    let (client, phrase) = Client::sign_up_invited(&context.home, key, handle, &server, invite).await?;
     let me = client.me().await?;
     let signed_up = SignedUp::new(&me, phrase.danger_words());
     let printed = context.out.print(&signed_up, || signed_up.human(&me, client.key_source()));

@@ -12,7 +12,7 @@ use stonechat_core::api::{
     Target, Text,
 };
 use stonechat_core::query::{self, Found};
-use stonechat_wire::{AccountId, ConversationId, Handle, HandleError};
+use stonechat_wire::{AccountId, ConversationId, Handle, HandleError, InviteCode};
 use tokio::sync::{Mutex, broadcast, oneshot};
 
 use crate::engine::{self, Answer, Ended, Request};
@@ -392,9 +392,9 @@ impl Client {
         timeout(STOP_TIMEOUT, ended.home()).await.ok()?
     }
 
-    pub(crate) async fn register(&self) -> Result<(), ClientError> {
+    pub(crate) async fn register(&self, invite: Option<InviteCode>) -> Result<(), ClientError> {
         // The same account again is no error: a connection that is lost on the way costs only time.
-        self.command(Command::Register, self.shared.timeouts.command).await.map(drop)
+        self.command(Command::Register { invite }, self.shared.timeouts.command).await.map(drop)
     }
 
     async fn queue(&self, to: Target, text: Text) -> Result<(Sent, oneshot::Receiver<Status>), ClientError> {

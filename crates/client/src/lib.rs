@@ -69,4 +69,6 @@ pub use stonechat_core::api::{
     Safety, Status, Target, Text, Why, words,
 };
 pub use stonechat_core::limits::{GROUP_NAME_BYTES_MAX, TEXT_BYTES_MAX};
-pub use stonechat_wire::{AccountId, ConversationId, DeviceId, Handle, HandleError, Timestamp};
+pub use stonechat_wire::{
+    AccountId, ConversationId, DeviceId, Handle, HandleError, InviteCode, InviteCodeError, Timestamp,
+};

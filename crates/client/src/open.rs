@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stonechat_core::api::CommandError;
 use stonechat_core::query;
-use stonechat_wire::Handle;
+use stonechat_wire::{Handle, InviteCode};
 use zeroize::Zeroizing;
 
 use crate::client::{COMMAND_TIMEOUT, Client, SEND_TIMEOUT, Timeouts};
@@ -122,8 +122,22 @@ impl Client {
         handle: Handle,
         server: &ServerUrl,
     ) -> Result<(Self, RecoveryPhrase), SignUpError> {
+        Self::sign_up_invited(home, key, handle, server, None).await
+    }
+
+    /// As [`Client::sign_up`], with an invitation: for a server where sign-up is closed.
+    ///
+    /// # Errors
+    /// As for [`Client::sign_up`].
+    pub async fn sign_up_invited(
+        home: impl Into<PathBuf>,
+        key: KeyChoice,
+        handle: Handle,
+        server: &ServerUrl,
+        invite: Option<InviteCode>,
+    ) -> Result<(Self, RecoveryPhrase), SignUpError> {
         let dir: PathBuf = home.into();
-        let (client, phrase) = Self::sign_up_keeping_phrase(&dir, key, handle, server).await?;
+        let (client, phrase) = Self::make(&dir, key, handle, server, invite).await?;
         match client.forget_recovery_phrase().await {
             Ok(()) => Ok((client, phrase)),
             Err(ClientError::Vault(problem)) => Err(OpenError::from(problem).into()),
@@ -141,6 +155,16 @@ impl Client {
         key: KeyChoice,
         handle: Handle,
         server: &ServerUrl,
+    ) -> Result<(Self, RecoveryPhrase), SignUpError> {
+        Self::make(home, key, handle, server, None).await
+    }
+
+    async fn make(
+        home: impl Into<PathBuf>,
+        key: KeyChoice,
+        handle: Handle,
+        server: &ServerUrl,
+        invite: Option<InviteCode>,
     ) -> Result<(Self, RecoveryPhrase), SignUpError> {
         let dir: PathBuf = home.into();
         if !place::exists(&dir).await {
@@ -170,7 +194,7 @@ impl Client {
             }
         };
         let client = builder.start(home, vault, key_source, server.clone())?;
-        match client.register().await {
+        match client.register(invite).await {
             Ok(()) => {
                 // Whoever is written to before its keys lie on the server cannot be reached: stay until they do. Without a
                 // connection for so long they are published when there is one.

@@ -253,7 +253,7 @@ impl Rooms {
 
     fn command(&mut self, ctx: &mut Ctx<'_>, id: CommandId, command: Command) -> Result<(), CoreError> {
         match command {
-            Command::Register => self.session.register(ctx, id),
+            Command::Register { invite } => self.session.register(ctx, id, invite),
             Command::Sync => self.syncing.push(id),
             Command::PostLetters => self.post.finish_when_posted(id),
             command => {

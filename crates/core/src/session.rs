@@ -3,7 +3,7 @@
 //! Owns who waits for the registration. Never touches a conversation.
 
 use ed25519_dalek::Signer as _;
-use stonechat_wire::{AuthChallenge, ErrorCode, Failure, Reply, Request};
+use stonechat_wire::{AuthChallenge, ErrorCode, Failure, InviteCode, Reply, Request};
 
 use crate::api::{CommandError, CommandId, Event, Link, Outcome, Refusal};
 use crate::error::CoreError;
@@ -41,13 +41,22 @@ pub(crate) struct Session {
     questions: Questions<Question>,
     /// The registration that a person waits for.
     registering: Option<CommandId>,
+    /// What this person shows where sign-up is closed, and whether the server was shown it.
+    invite: Option<InviteCode>,
+    invite_shown: bool,
     /// The server has the account, as it just said.
     pub registered: bool,
 }
 
 impl Default for Session {
     fn default() -> Self {
-        Self { questions: Questions::of(Room::Session), registering: None, registered: false }
+        Self {
+            questions: Questions::of(Room::Session),
+            registering: None,
+            invite: None,
+            invite_shown: false,
+            registered: false,
+        }
     }
 }
 
@@ -59,7 +68,8 @@ impl Session {
         }
         let me = ctx.me;
         if !self.is_registered(ctx) {
-            let request = Request::CreateAccount { genesis: me.record.genesis.clone(), invite: None };
+            let request = Request::CreateAccount { genesis: me.record.genesis.clone(), invite: self.invite };
+            self.invite_shown = self.invite.is_some();
             return self.questions.ask(ctx, Link::Device, request, Question::CreateAccount);
         }
         let (host, nonce) = ctx.links.challenge();
@@ -69,11 +79,12 @@ impl Session {
         self.questions.ask(ctx, Link::Device, request, Question::Authenticate);
     }
 
-    pub(crate) fn register(&mut self, ctx: &mut Ctx<'_>, command: CommandId) {
+    pub(crate) fn register(&mut self, ctx: &mut Ctx<'_>, command: CommandId, invite: Option<InviteCode>) {
         if self.is_registered(ctx) {
             return ctx.finish(command, Ok(Outcome::Done));
         }
         self.registering = Some(command);
+        self.invite = invite.or(self.invite);
         if !self.questions.has(|question| matches!(question, Question::CreateAccount)) {
             self.log_in(ctx);
         }
@@ -112,6 +123,12 @@ impl Session {
 
     pub(crate) fn refused(&mut self, ctx: &mut Ctx<'_>, link: Link, id: u32, failure: &Failure) {
         match self.questions.take(link, id) {
+            // Asked when the connection opened, before the person's command came with the invitation.
+            Some(Question::CreateAccount)
+                if failure.code == ErrorCode::InviteNeeded && self.invite.is_some() && !self.invite_shown =>
+            {
+                self.log_in(ctx);
+            }
             Some(Question::CreateAccount) => {
                 let error = match failure.code {
                     ErrorCode::HandleTaken => CommandError::HandleTaken(ctx.me.record.handle.clone()),
@@ -162,7 +179,7 @@ mod tests {
     #[test]
     fn an_account_is_registered_before_it_logs_in() {
         let (mut home, mut session) = (home(), Session::default());
-        let out = home.step(|ctx| session.register(ctx, CommandId(1)));
+        let out = home.step(|ctx| session.register(ctx, CommandId(1), None));
         assert!(matches!(out.requests()[..], [Request::CreateAccount { .. }]));
         let out = home.step(|ctx| session.answered(ctx, Link::Device, 1, Reply::Done).unwrap());
         assert!(matches!(out.value, Progress::Waiting));
@@ -174,23 +191,41 @@ mod tests {
         assert!(matches!(out.value, Progress::LoggedIn(LoggedIn { key_packages: 3, last_resort: true, envelopes: 2 })));
         assert!(home.links.is_ready(Link::Device));
         // Asked again, there is nothing to do.
-        let out = home.step(|ctx| session.register(ctx, CommandId(2)));
+        let out = home.step(|ctx| session.register(ctx, CommandId(2), None));
         assert!(out.requests().is_empty() && matches!(out.finished(2), Some(Ok(Outcome::Done))));
     }
 
     #[test]
     fn a_handle_that_is_taken_is_named() {
         let (mut home, mut session) = (home(), Session::default());
-        home.step(|ctx| session.register(ctx, CommandId(1)));
+        home.step(|ctx| session.register(ctx, CommandId(1), None));
         let out = home.step(|ctx| session.refused(ctx, Link::Device, 1, &failure(ErrorCode::HandleTaken)));
         assert!(matches!(out.finished(1), Some(Err(CommandError::HandleTaken(handle))) if handle.as_str() == "alice"));
         assert!(!session.registered);
     }
 
     #[test]
+    fn an_invitation_that_comes_after_the_first_refusal_is_shown() {
+        let (mut home, mut session) = (home(), Session::default());
+        home.step(|ctx| session.log_in(ctx));
+        let code = InviteCode([7; 10]);
+        let out = home.step(|ctx| session.register(ctx, CommandId(1), Some(code)));
+        assert!(out.requests().is_empty(), "the account was asked for already");
+        let out = home.step(|ctx| session.refused(ctx, Link::Device, 1, &failure(ErrorCode::InviteNeeded)));
+        assert!(matches!(out.requests()[..], [Request::CreateAccount { invite: Some(shown), .. }] if *shown == code));
+        assert!(out.finished(1).is_none());
+        // Refused with it, that is the answer.
+        let out = home.step(|ctx| session.refused(ctx, Link::Device, 2, &failure(ErrorCode::InviteNeeded)));
+        assert!(
+            out.requests().is_empty()
+                && matches!(out.finished(1), Some(Err(CommandError::Refused { code: ErrorCode::InviteNeeded, .. })))
+        );
+    }
+
+    #[test]
     fn who_waits_for_the_registration_hears_that_the_connection_is_gone() {
         let (mut home, mut session) = (home(), Session::default());
-        home.step(|ctx| session.register(ctx, CommandId(1)));
+        home.step(|ctx| session.register(ctx, CommandId(1), None));
         let out = home.step(|ctx| session.disconnected(ctx, Link::Anonymous));
         assert!(out.finished(1).is_none());
         let out = home.step(|ctx| session.disconnected(ctx, Link::Device));

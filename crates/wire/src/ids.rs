@@ -318,6 +318,8 @@ impl FromStr for InviteCode {
     }
 }
 
+text_in_serde!(InviteCode);
+
 impl<C> Encode<C> for InviteCode {
     fn encode<W: encode::Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
         e.bytes(&self.0)?.ok()

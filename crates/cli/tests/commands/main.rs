@@ -39,6 +39,22 @@ fn signing_up_shows_24_words_once_and_who_one_is() {
 }
 
 #[test]
+fn a_server_with_closed_sign_up_takes_whoever_has_an_invitation() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.toml");
+    std::fs::write(&config, "[signup]\nmode = \"invite\"\n").unwrap();
+    let server = Server::start_with(&config);
+    let home = Home::empty();
+    let (_, _, message) = home.fails(&["signup", "@alice", "--server", &server.url()]);
+    assert!(message.contains("needs an invitation"), "{message}");
+    let code = server.admin(&["invite"])["code"].as_str().unwrap().to_uppercase();
+    home.ok(&["signup", "@alice", "--server", &server.url(), "--invite", &code]);
+    assert_eq!(home.ok(&["whoami"])[0]["registered"], true);
+    let (_, _, used) = Home::empty().fails(&["signup", "@bob", "--server", &server.url(), "--invite", &code]);
+    assert!(used.contains("needs an invitation"), "{used}");
+}
+
+#[test]
 fn a_direct_message_waits_as_a_request_and_then_both_talk() {
     let server = Server::start();
     let (alice, bob) = (server.home("@alice"), server.home("@bob"));

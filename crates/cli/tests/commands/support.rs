@@ -20,6 +20,7 @@ pub(crate) use small_disk::SmallDisk;
 pub(crate) struct Server {
     data: TempDir,
     config: Option<PathBuf>,
+    scheme: String,
     address: SocketAddr,
     child: Option<Child>,
 }
@@ -30,14 +31,14 @@ impl Server {
         Self::start_if(None)
     }
 
-    /// As [`Server::start`], with a configuration file that sets up TLS.
+    /// As [`Server::start`], with a configuration file.
     pub(crate) fn start_with(config: &Path) -> Self {
         Self::start_if(Some(config.to_owned()))
     }
 
     fn start_if(config: Option<PathBuf>) -> Self {
         let address = "127.0.0.1:0".parse().unwrap();
-        let mut server = Self { data: TempDir::new().unwrap(), config, address, child: None };
+        let mut server = Self { data: TempDir::new().unwrap(), config, scheme: String::new(), address, child: None };
         server.run();
         server
     }
@@ -57,8 +58,9 @@ impl Server {
             .expect("stonechatd starts");
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = lines.next().expect("stonechatd says where it listens").unwrap();
-        let address = line.split_once("://").expect("listening on http://…").1.trim();
-        self.address = address.parse().expect("an address");
+        let (said, address) = line.split_once("://").expect("listening on http://…");
+        self.scheme = said.rsplit(' ').next().unwrap().to_owned();
+        self.address = address.trim().parse().expect("an address");
         self.child = Some(child);
     }
 
@@ -71,8 +73,15 @@ impl Server {
     }
 
     pub(crate) fn url(&self) -> String {
-        let scheme = if self.config.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
+    }
+
+    /// What its operator is told.
+    pub(crate) fn admin(&self, args: &[&str]) -> Value {
+        let mut command = Command::new(stonechatd());
+        let output = command.arg("admin").args(args).args(["--json", "--data"]).arg(self.data.path()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 
     /// A home with an account.

@@ -76,7 +76,7 @@ fn attempt(ctx: &mut Ctx<'_>, house: &mut House<'_>, id: CommandId, command: Com
         Command::LookUp { .. } => Outcome::Done,
         Command::DismissAlarm { alarm } => alarms::dismiss(ctx, alarm)?,
         // The entrance takes these.
-        Command::Register | Command::Sync | Command::PostLetters => {
+        Command::Register { .. } | Command::Sync | Command::PostLetters => {
             return Err(CoreError::bug("a command that is none of this room").into());
         }
     };

@@ -10,7 +10,7 @@ use super::{FORMAT, FileSum, MANIFEST, Manifest, make_empty_folder, new_file};
 use crate::backup::BackupError;
 use crate::directory::{DirectoryError, DirectorySettings, Standing};
 use crate::secrets::{DIRECTORY_KEY, SecretsError, TOKEN_KEY, load_directory_keys};
-use crate::store::{DATABASE, OpenError, SqliteLog, StoreError};
+use crate::store::{DATABASE, OpenError, RESTORING, SqliteLog, StoreError};
 use crate::witnesses::{self, Answer, Judgement};
 
 /// Who is asked whether anybody saw more of the directory.
@@ -125,6 +125,10 @@ pub async fn restore(
     // Everything made below is removed when it is not all good. A server that is started meanwhile finds the lock.
     let mut placed = Placed { data, keep: false };
     let _locked = SqliteLog::lock(data)?;
+    // Killed on the way, it leaves what no server starts on.
+    let marker = data.join(RESTORING);
+    new_file(&marker).and_then(|file| file.sync_all()).map_err(|source| at(&marker, source))?;
+    sync_folder(data)?;
     for name in FILES {
         let sum = manifest.files.get(name).ok_or_else(|| not_a_backup(from, &format!("it has no {name}")))?;
         copy_verified(&from.join(name), &data.join(name), sum)?;
@@ -140,8 +144,10 @@ pub async fn restore(
     }
     let witnesses = not_behind(&store, standing.as_ref(), &policy, asking).await?;
     drop(store);
-    sync_all(data)?;
+    sync_folder(data)?;
+    fs::remove_file(&marker).map_err(|source| at(&marker, source))?;
     placed.keep = true;
+    sync_folder(data)?;
     Ok(Restored { manifest, witnesses })
 }
 
@@ -186,25 +192,23 @@ fn read_manifest(from: &Path) -> Result<Manifest, RestoreError> {
 
 /// Copies a file while hashing it, so that what was verified is what was written.
 fn copy_verified(from: &Path, to: &Path, sum: &FileSum) -> Result<(), RestoreError> {
-    let failed = |path: &Path, source| RestoreError::Folder(BackupError::Io { path: path.into(), source });
-    let file = File::open(from).map_err(|source| failed(from, source))?;
-    let mut into = new_file(to).map_err(|source| failed(to, source))?;
+    let file = File::open(from).map_err(|source| at(from, source))?;
+    let mut into = new_file(to).map_err(|source| at(to, source))?;
     // One byte more than there should be is enough to see that it is too long.
-    let found = FileSum::of(file.take(sum.bytes.saturating_add(1)), &mut into).map_err(|source| failed(to, source))?;
+    let found = FileSum::of(file.take(sum.bytes.saturating_add(1)), &mut into).map_err(|source| at(to, source))?;
     if found != *sum {
         return Err(RestoreError::Damaged { path: from.into() });
     }
-    into.sync_all().map_err(|source| failed(to, source))
+    into.sync_all().map_err(|source| at(to, source))
 }
 
-fn sync_all(data: &Path) -> Result<(), RestoreError> {
-    let sync = || -> io::Result<()> {
-        for name in FILES {
-            File::open(data.join(name))?.sync_all()?;
-        }
-        File::open(data)?.sync_all()
-    };
-    sync().map_err(|source| BackupError::Io { path: data.into(), source }.into())
+/// The names of the files are durable; the files are since they were written.
+fn sync_folder(data: &Path) -> Result<(), RestoreError> {
+    File::open(data).and_then(|folder| folder.sync_all()).map_err(|source| at(data, source))
+}
+
+fn at(path: &Path, source: io::Error) -> RestoreError {
+    BackupError::Io { path: path.into(), source }.into()
 }
 
 /// The data folder while it is filled.
@@ -235,6 +239,6 @@ fn reasons(failed: &[String]) -> String {
     if failed.is_empty() { String::new() } else { format!(" ({})", failed.join("; ")) }
 }
 
-/// The order in which they are put in place: the store last, because a server takes its presence for a folder in use.
+/// What a backup is made of.
 const FILES: [&str; 3] = [TOKEN_KEY, DIRECTORY_KEY, DATABASE];
 const MANIFEST_BYTES_MAX: u64 = 1 << 20;

@@ -46,7 +46,7 @@ enum Admin {
         /// Whose.
         #[arg(value_name = "@HANDLE")]
         handle: Handle,
-        /// What its person is told, at most 200 bytes.
+        /// Why, for its devices to say; at most 200 bytes.
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },

@@ -28,7 +28,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 pub use memory::MemoryLog;
-pub(crate) use sqlite::DATABASE;
+pub(crate) use sqlite::{DATABASE, RESTORING};
 pub use sqlite::{OpenError, Options, SqliteLog, Whole};
 pub use stonechat_wire::{Seq, Timestamp};
 pub use watch::Watcher;

@@ -191,6 +191,12 @@ async fn a_stale_backup_is_refused_and_nothing_is_restored() {
     refused(&restore(&path("new"), &config, &path("data3"), &fresh));
     done(&restore(&path("new"), &config, &path("data3"), &["--offline"]));
 
+    // Killed on the way, it leaves a folder that no server starts on.
+    std::fs::write(path("data3").join("restoring"), b"").unwrap();
+    let interrupted =
+        crate::harness::fails(&["serve", "--data", path("data3").to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    assert!(interrupted.contains("interrupted") && interrupted.contains("restore again"), "{interrupted}");
+
     // Into a folder that is used: never.
     let used = refused(&restore(&path("new"), &config, &path("data3"), &["--offline"]));
     assert!(used.contains("not empty"), "{used}");

@@ -34,6 +34,15 @@ pub enum OpenError {
         /// The data directory.
         path: PathBuf,
     },
+    /// A restore did not come to its end.
+    #[error(
+        "a restore into {} was interrupted, and nothing in it was verified. Delete what is in it, and restore again",
+        path.display()
+    )]
+    Restoring {
+        /// The data directory.
+        path: PathBuf,
+    },
     /// A backup is running.
     #[error("a backup of {} is running. Wait for its end", path.display())]
     BackingUp {
@@ -80,6 +89,9 @@ impl Files {
             return Err(OpenError::NoDirectory { path: dir.into() });
         }
         let lock = lock(dir)?;
+        if dir.join(RESTORING).exists() {
+            return Err(OpenError::Restoring { path: dir.into() });
+        }
         let path = dir.join(DATABASE);
         drop(private_file(&path)?);
         let db = connect(&path).map_err(|error| open_error(&path, &error))?;
@@ -221,6 +233,8 @@ pub(super) fn open_error(path: &Path, error: &rusqlite::Error) -> OpenError {
 }
 
 pub(crate) const DATABASE: &str = "store.db";
+/// There as long as a restore has not verified what it put in place.
+pub(crate) const RESTORING: &str = "restoring";
 const LOCK: &str = "store.lock";
 const BACKUP_LOCK: &str = "store.backup";
 /// How long a connection waits for another one's lock. They are held for moments.

@@ -26,8 +26,8 @@ use std::thread::JoinHandle;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{Semaphore, oneshot};
 
-pub(crate) use self::files::DATABASE;
 pub use self::files::OpenError;
+pub(crate) use self::files::{DATABASE, RESTORING};
 use self::files::{Files, connect, limit, open_error};
 use self::tables::Tables;
 use self::writer::{Message, Pending, Pressure};
