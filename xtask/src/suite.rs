@@ -154,6 +154,7 @@ fn steps(layout: &Layout, fast: bool) -> Vec<Step> {
         Step { name: "programs", action: around_web("build --workspace --bins --examples") },
         Step { name: "tests", action: tests },
         Step { name: "second verifier", action: second_verifier(layout) },
+        Step { name: "documentation", action: slow(&|| documentation(layout)) },
         Step { name: "doctests", action: slow(&|| around_web("test --doc --workspace")) },
         Step { name: "simulation", action: slow(&|| simulation(layout)) },
         Step { name: "dependencies", action: bans },
@@ -161,6 +162,13 @@ fn steps(layout: &Layout, fast: bool) -> Vec<Step> {
         Step { name: "demo", action: slow(&|| Action::Run(cargo("xtask demo --check --built"))) },
         Step { name: "browser", action: slow(&|| Action::Run(cargo("xtask browser --built"))) },
     ]
+}
+
+/// The documentation as those who read the code see it: every link leads somewhere.
+fn documentation(layout: &Layout) -> Action {
+    let mut command = layout.cargo("doc --workspace --no-deps --document-private-items".split(' '));
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    Action::Run(command)
 }
 
 /// The program that the step before has built: `cargo run -p` would build it and what it stands on once more, with other

@@ -128,6 +128,7 @@ fn what_takes_time_and_randomness_as_arguments_says_so_to_clippy() {
         "api/src/lib.rs",
         "directory/src/lib.rs",
         "core/src/lib.rs",
+        "api/src/lib.rs",
         "server/src/services/mod.rs",
         "server/src/directory/mod.rs",
     ];

@@ -1,6 +1,6 @@
 //! The page's end: asks with their answers, and events, over whatever carries them.
 //!
-//! A [`Worker`] is how a page speaks to the client, wherever that is: in a browser's worker, in another tab ([`Worker::start`]), or
+//! A [`Worker`] is how a page speaks to the client, wherever that is: in a browser's worker, in another tab (`Worker::start`), or
 //! in a native shell, which brings its own [`Carrier`].
 
 use std::cell::{Cell, RefCell};

@@ -550,8 +550,8 @@ pub struct Failure {
     /// When to try again, where that helps.
     #[n(1)]
     pub retry_after_secs: Option<u32>,
-    /// More for a person, where it gives nothing away: at most [`FAILURE_DETAIL_BYTES_MAX`] bytes, what is longer is cut as
-    /// it is sent.
+    /// More for a person, where it gives nothing away: at most [`crate::limits::FAILURE_DETAIL_BYTES_MAX`] bytes, what is
+    /// longer is cut as it is sent.
     #[cbor(n(2), with = "crate::codec::detail", has_nil)]
     pub detail: Option<String>,
 }
