@@ -64,6 +64,16 @@ fn workspace_crates_depend_on_each_other_only_downwards() {
 }
 
 #[test]
+fn every_member_is_compiled_as_ours_and_not_as_a_dependency() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let (_, profile) = manifest.split_once("[profile.dev.package]").expect("Cargo.toml has the profile");
+    for member in Graph::load().members() {
+        let line = format!("\n{member} = {{ opt-level = 1, debug = \"line-tables-only\" }}\n");
+        assert!(profile.contains(&line), "{member} is not in [profile.dev.package] of Cargo.toml");
+    }
+}
+
+#[test]
 fn the_server_links_neither_the_core_nor_an_mls_library() {
     Graph::load().assert_free_of("stonechat-server", |name| name == "stonechat-core" || is_mls(name));
 }
