@@ -283,7 +283,9 @@ async fn publish<S: KeyedLog>(app: Arc<App<S>>, witnesses: Vec<String>) {
             () = tokio::time::sleep(ASK_AGAIN) => {}
         }
     }
-    let mut changes = app.services.store().watch([keys::directory_queue()]);
+    // Of what other servers over the store do, too: the publisher's heads, and cosignatures that witnesses left with them.
+    let watched = [keys::directory_queue(), keys::directory_checkpoints(), keys::directory_cosignatures()];
+    let mut changes = app.services.store().watch(watched);
     let mut seconds = interval(PUBLISH_EVERY);
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

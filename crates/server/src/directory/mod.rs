@@ -21,7 +21,7 @@ mod log;
 mod nodes;
 mod standing;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock, RwLock};
 
 use akd::directory::ReadOnlyDirectory;
@@ -230,9 +230,10 @@ impl<S: KeyedLog> Directory<S> {
         F: Future<Output = Result<Option<Listing>, StoreError>>,
     {
         let mut place = self.publisher.lock().await;
+        // Also as the publisher: witnesses may have left their cosignatures with another server.
+        self.refresh().await?;
         if !self.hold_lease(now).await? {
             *place = None;
-            self.refresh().await?;
             return Ok(Publication::StandingBy);
         }
         let before = self.size();
@@ -410,11 +411,19 @@ impl<S: KeyedLog> Directory<S> {
         Ok(note)
     }
 
-    /// Takes the newest head from the store.
+    /// Takes the newest head from the store, and the cosignatures on it.
     async fn refresh(&self) -> Result<(), DirectoryError> {
         let Some(entry) = self.store.last(&places::directory_checkpoints(), FOREVER).await? else { return Ok(()) };
         let size = entry.seq.0;
-        if self.head().is_some_and(|head| head.size == size) {
+        if let Some(head) = self.head().filter(|head| head.size >= size) {
+            if !self.policy.witnesses().is_empty() && head.size == size {
+                // Of a witness's several, the last.
+                let kept = self.kept_cosignatures(size).await?;
+                let kept: BTreeMap<_, _> = kept.iter().map(|line| ((&line.name, line.id), line)).collect();
+                for line in kept.into_values().filter(|line| !head.note.signatures().contains(line)) {
+                    self.add_cosignature(size, line);
+                }
+            }
             return Ok(());
         }
         let mut note = SignedNote::parse(&entry.bytes).map_err(|error| DirectoryError::Damaged(error.to_string()))?;
@@ -434,7 +443,14 @@ impl<S: KeyedLog> Directory<S> {
 
     fn give_out(&self, mut head: Published) {
         head.cosigned = self.policy.verify(&head.note).is_ok();
-        *self.published.write().expect("no holder panics") = Some(Arc::new(head));
+        {
+            let mut published = self.published.write().expect("no holder panics");
+            // What was read from the store may be older than what was published meanwhile.
+            if published.as_ref().is_some_and(|published| published.size > head.size) {
+                return;
+            }
+            *published = Some(Arc::new(head));
+        }
         self.changes.send_modify(|count| *count += 1);
     }
 
@@ -492,6 +508,10 @@ impl<S: KeyedLog> Directory<S> {
 
     /// The consistency proof between two sizes. `None` when they are not sizes of this log.
     pub(crate) async fn consistency(&self, from: u64, to: u64) -> Result<Option<TreeProof>, DirectoryError> {
+        // Its asker may have been given a head by another server.
+        if self.size() < to {
+            self.refresh().await?;
+        }
         let head = self.head().ok_or(DirectoryError::Unpublished)?;
         if from == 0 || from > to || to > head.size {
             return Ok(None);
@@ -544,8 +564,12 @@ impl<S: KeyedLog> Directory<S> {
     /// Takes a witness's cosignature of the newest checkpoint: a note with its text and the witness's line.
     pub(crate) async fn cosign(&self, note: &[u8], now: Timestamp) -> Result<(), CosignatureError> {
         let note = SignedNote::parse(note).map_err(|_| CosignatureError::Unknown)?;
-        let head = self.head().ok_or(CosignatureError::Superseded { size: 0 })?;
         let Ok(said) = Checkpoint::parse(note.text()) else { return Err(CosignatureError::Unknown) };
+        // The witness may have been given it by another server.
+        if said.size > self.size() {
+            self.refresh().await.map_err(|_| CosignatureError::Unavailable)?;
+        }
+        let head = self.head().ok_or(CosignatureError::Superseded { size: 0 })?;
         if said.size != head.size {
             return Err(CosignatureError::Superseded { size: head.size });
         }

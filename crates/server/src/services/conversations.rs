@@ -66,8 +66,6 @@ struct Slot {
     tail: Option<Tail>,
     /// Grows whenever `tail` is read from the store: only a decision on the present one may throw it away.
     generation: u64,
-    /// Commits in the minute that `.0` counts.
-    commits: (u64, u32),
 }
 
 /// The states of the conversations in use. Bounded; what is not here is read from the store.
@@ -136,6 +134,7 @@ impl<S: KeyedLog> Services<S> {
     /// [`stonechat_wire::Request::Append`].
     pub(crate) async fn append(&self, now: Timestamp, request: &AppendRequest) -> Result<Reply, Failure> {
         let key = keys::conversation(&request.conversation);
+        let mut counted = false;
         for _ in 0..CONFLICTS_MAX {
             let slot = self.tails.slot(&request.conversation);
             let mut guard = slot.lock().await;
@@ -148,25 +147,29 @@ impl<S: KeyedLog> Services<S> {
                 self.tails.forget(&request.conversation);
                 return Err(refuse(ErrorCode::NotFound));
             };
-            if request.kind != EntryKind::Application && state.commits >= (minute(now), COMMITS_PER_MINUTE_MAX) {
-                return Err(retry_later(ErrorCode::Slow, 60));
-            }
-            let plan = match self.decide(&key, tail, now, request).await? {
-                Decision::Append(plan) => plan,
-                Decision::Already(seq, time) => return Ok(Reply::Appended { seq, time }),
-                Decision::Reload => {
+            let plan = match self.decide(&key, tail, now, request).await {
+                Ok(Decision::Append(plan)) => plan,
+                Ok(Decision::Already(seq, time)) => return Ok(Reply::Appended { seq, time }),
+                Ok(Decision::Reload) => {
+                    state.tail = None;
+                    continue;
+                }
+                // Refused by a state that another server may have moved on.
+                Err(refused) => {
+                    if self.last(&key, now).await?.is_none_or(|last| last.seq <= tail.last_live) {
+                        return Err(refused);
+                    }
                     state.tail = None;
                     continue;
                 }
             };
+            if plan.record.opens.is_some() && !std::mem::replace(&mut counted, true) {
+                self.count_commit(&request.conversation, now).await?;
+            }
             let (parent, expected, seq) = (request.epoch, tail.last, Seq(tail.last.0 + 1));
             let time = plan.record.time;
             let bytes = encode(&plan.record);
             let refresh = tail.advance(seq, &plan, now);
-            if plan.record.opens.is_some() {
-                let earlier = if state.commits.0 == minute(now) { state.commits.1 } else { 0 };
-                state.commits = (minute(now), earlier + 1);
-            }
             let generation = state.generation;
             let mut append = pin!(self.append_bytes(&key, Expect::Last(expected), bytes, Some(plan.ttl_secs), now));
             // Handed to the store while the state is held, so that appends arrive in the order of their numbers.
@@ -199,6 +202,19 @@ impl<S: KeyedLog> Services<S> {
             (EntryKind::Commit(caps), Some(opens)) => Some(Commit { opens, caps, touched: record.time }),
             _ => None,
         })
+    }
+
+    /// Counts a commit against its conversation's rate, which holds for all servers over the store together.
+    async fn count_commit(&self, conversation: &ConversationId, now: Timestamp) -> Result<(), Failure> {
+        let key = keys::commits(conversation, minute(now));
+        let slow = || retry_later(ErrorCode::Slow, 60);
+        if self.last(&key, now).await?.is_some_and(|last| last.seq.0 >= COMMITS_PER_MINUTE_MAX) {
+            return Err(slow());
+        }
+        match self.append_bytes(&key, Expect::Any, Vec::new(), Some(COMMITS_TTL_SECS), now).await? {
+            Append::Appended(seq) if seq.0 <= COMMITS_PER_MINUTE_MAX => Ok(()),
+            Append::Appended(_) | Append::Conflict { .. } => Err(slow()),
+        }
     }
 
     async fn load(&self, key: &Key, now: Timestamp) -> Result<Option<Tail>, Failure> {
@@ -343,7 +359,9 @@ fn minute(now: Timestamp) -> u64 {
 const FIRST: Seq = Seq(1);
 /// Conversations whose state is in memory, some 500 bytes each.
 const TAILS_MAX: usize = 16_384;
-const COMMITS_PER_MINUTE_MAX: u32 = 120;
+const COMMITS_PER_MINUTE_MAX: u64 = 120;
+/// Past the end of the minute that it counts, wherever in it the first commit was.
+const COMMITS_TTL_SECS: u64 = 120;
 const SKIP_SCAN_ENTRIES_MAX: usize = 4_096;
 const SCAN_PAGE_ENTRIES: usize = 256;
 const SCAN_PAGE_BYTES: usize = 1 << 20;
@@ -492,7 +510,7 @@ mod tests {
         let mut session = world.session();
         let chat = world.chat(&mut session);
         let mut epoch = chat.first;
-        for seq in 2..2 + u64::from(COMMITS_PER_MINUTE_MAX) {
+        for seq in 2..2 + COMMITS_PER_MINUTE_MAX {
             let (commit, next) = chat.commit(&epoch, seq, &seq.to_be_bytes(), None);
             world.append(&mut session, commit);
             epoch = next;

@@ -22,14 +22,26 @@ const DIRECTORY_VALUES: u8 = 13;
 const DIRECTORY: u8 = 14;
 const DIRECTORY_AUDIT: u8 = 15;
 const DIRECTORY_TILES: u8 = 16;
+const COMMITS: u8 = 17;
 const ACCOUNTS: u8 = 18;
 const SUSPENSION: u8 = 19;
 const INVITE: u8 = 20;
 const INVITES: u8 = 21;
+const IDENTITY: u8 = 22;
 
 /// A conversation's log.
 pub(crate) fn conversation(id: &ConversationId) -> Key {
     Key::new(CONVERSATION, &[&id.0])
+}
+
+/// A conversation's commits in a minute (since the Unix epoch): one entry each, for a short time.
+pub(crate) fn commits(id: &ConversationId, minute: u64) -> Key {
+    Key::new(COMMITS, &[&id.0, &minute.to_be_bytes()])
+}
+
+/// The public keys of the servers over this store.
+pub(crate) fn identity() -> Key {
+    Key::new(IDENTITY, &[])
 }
 
 /// One lane of a device's inbox.

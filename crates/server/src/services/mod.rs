@@ -20,6 +20,8 @@ mod key_packages;
 pub(crate) mod keys;
 mod operator;
 mod session;
+#[cfg(test)]
+mod several;
 mod sign_in;
 mod tokens;
 
@@ -32,6 +34,7 @@ use std::sync::{Arc, Mutex};
 
 use lru::LruCache;
 use rand_core::{CryptoRng, RngCore};
+use sha2::{Digest as _, Sha256};
 use stonechat_directory::PolicyError;
 use stonechat_wire::{
     AccountId, ErrorCode, Failure, Hello, HelloReply, PROTOCOL_VERSION, Push, Reply, Request, Seq, Timestamp, limits,
@@ -290,6 +293,22 @@ impl<S: KeyedLog> Services<S> {
         let key = keys::health();
         let _written = self.append_bytes(&key, Expect::Any, Vec::new(), Some(HEALTH_TTL_SECS), now).await?;
         Ok(())
+    }
+
+    /// Whether this server has the keys that the first server over this store had. With others, its tokens and the
+    /// directory's heads would be worth nothing at the others.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Unavailable`].
+    pub async fn shares_keys(&self, now: Timestamp) -> Result<bool, Failure> {
+        let policy = self.directory.policy();
+        let directory = Sha256::new_with_prefix(policy.log().to_string()).chain_update(policy.vrf()).finalize();
+        let ours = [&self.tokens.public()[..], &directory].concat();
+        let key = keys::identity();
+        Ok(match self.append_bytes(&key, Expect::Empty, ours.clone(), None, now).await? {
+            Append::Appended(_) => true,
+            Append::Conflict { .. } => self.last(&key, now).await?.is_some_and(|entry| entry.bytes == ours),
+        })
     }
 
     async fn append_bytes(

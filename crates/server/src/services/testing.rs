@@ -1,6 +1,7 @@
 //! People, sessions and conversations for the tests of the services.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use futures_util::FutureExt as _;
@@ -18,7 +19,7 @@ use voprf::{EvaluationElement, Group, Proof, Ristretto255, VoprfClient};
 
 use super::{Services, Session, Settings, SignUp, TokenKey};
 use crate::directory::{DirectoryKeys, Publication};
-use crate::store::MemoryLog;
+use crate::store::{KeyedLog as _, MemoryLog};
 
 pub(super) struct World {
     pub(super) services: Services<MemoryLog>,
@@ -42,6 +43,29 @@ fn world_with(signup: SignUp) -> World {
 }
 
 impl World {
+    /// Another server over the same store.
+    pub(super) fn beside(&self) -> World {
+        self.beside_with(&[7; 32])
+    }
+
+    /// Another server over the same store, with a token key of its own.
+    pub(super) fn beside_with(&self, token_key: &[u8; 32]) -> World {
+        let settings = Settings { tokens_per_day: 100, ..Settings::default() };
+        let directory = DirectoryKeys::from_seed(&[8; 32]);
+        let store = self.services.store().clone();
+        let services = Services::new(store, TokenKey::from_seed(token_key), directory, settings).unwrap();
+        World { services, now: self.now.clone() }
+    }
+
+    /// What a conversation's log has behind its first record, by number.
+    pub(super) fn records(&self, chat: &Chat) -> BTreeMap<Seq, Vec<u8>> {
+        let key = super::keys::conversation(&chat.id);
+        let store = self.services.store();
+        let entries = store.read(&key, Seq(1), usize::MAX, usize::MAX, self.now.get()).now_or_never();
+        let entries = entries.expect("a store in memory never waits").unwrap();
+        entries.iter().map(|entry| (entry.seq, super::conversations::record_of(entry).unwrap().blob.to_vec())).collect()
+    }
+
     pub(super) fn later(&self, secs: u64) {
         self.now.set(self.now.get().plus_secs(secs));
     }
