@@ -48,7 +48,11 @@ pub(crate) fn run(layout: &Layout, fast: bool) -> Result<bool> {
     let begin = Instant::now();
     println!("== tools");
     let for_the_web = || if fast { Ok(()) } else { web::check_tools(layout) };
-    let rust = match tools::check_compilers().and_then(|()| for_the_web()).and_then(|()| tools::check_rust(layout)) {
+    let rust = match tools::check_compilers()
+        .and_then(|()| tools::check_postgres())
+        .and_then(|()| for_the_web())
+        .and_then(|()| tools::check_rust(layout))
+    {
         Ok(rust) => rust,
         Err(error) => {
             println!("{error:#}\n\n0 passed, 1 failed");
@@ -56,7 +60,7 @@ pub(crate) fn run(layout: &Layout, fast: bool) -> Result<bool> {
         }
     };
     let more = if fast { "" } else { ", clang, Node.js, Chromium" };
-    println!("{rust}; a C compiler, make, perl{more} are there");
+    println!("{rust}; a C compiler, make, perl, PostgreSQL{more} are there");
     let mut rows = vec![Row {
         name: "tools",
         result: "ok".to_owned(),

@@ -146,6 +146,29 @@ fn install_with_apt(what: &str, packages: &[&str]) {
     let _ = apt(&[&["install", "-y", "-qq", "--no-install-recommends"], packages].concat());
 }
 
+/// PostgreSQL's server, for the tests of the store of several machines: `tests/postgres/start` runs it. Not needed where the
+/// tests are given one.
+pub(crate) fn check_postgres() -> Result<()> {
+    if std::env::var_os("STONECHAT_TEST_POSTGRES").is_none() {
+        find(&POSTGRES)?;
+    }
+    Ok(())
+}
+
+const POSTGRES: Need = Need {
+    what: "PostgreSQL 15 or later",
+    names: &[
+        "initdb",
+        "/usr/lib/postgresql/18/bin/initdb",
+        "/usr/lib/postgresql/17/bin/initdb",
+        "/usr/lib/postgresql/16/bin/initdb",
+        "/usr/lib/postgresql/15/bin/initdb",
+    ],
+    check: (&["--version"], "PostgreSQL"),
+    debian: &["postgresql"],
+    elsewhere: "Fedora: dnf install postgresql-server; Arch: pacman -S postgresql; macOS: brew install postgresql",
+};
+
 /// A subcommand of Cargo, as its own package of crates.io.
 pub(crate) struct Subcommand {
     name: &'static str,

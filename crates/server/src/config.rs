@@ -12,6 +12,7 @@ use stonechat_wire::limits;
 
 use crate::directory::DirectorySettings;
 use crate::services::{Settings, SignUp};
+use crate::store::postgres::{LANES, PostgresOptions, Shard};
 
 /// The file with every key at its default. Keys that have no default stand in it as comments.
 pub const DEFAULT_FILE: &str = r#"# stonechatd: every key with its default. Unknown keys are refused.
@@ -48,6 +49,18 @@ requests_per_sec = 2000
 [signup]
 # Who may make an account: "open" is everybody, "invite" is whoever has an invitation of `stonechatd admin invite`.
 mode = "open"
+
+[store]
+# Where everything is kept. "sqlite": files in the data folder, for one server. "postgres": PostgreSQL 15 or newer, for
+# several servers at once; each still has a data folder, for its keys.
+kind = "sqlite"
+# Certificates of the authorities that sign those of the databases. Without it, the system's.
+# ca_file = "/etc/stonechat/database-ca.pem"
+# With "postgres": one database, with its standbys as further hosts; the server takes the one that accepts writes. Or
+# several databases that share the lanes 0 to 1023 of what is stored. All servers need the same list, for ever.
+# [[store.databases]]
+# url = "postgres://stonechat:password@db1,db2,db3/stonechat?sslmode=require"
+# lanes = [0, 1023]
 
 [directory]
 # The directory's name in what it signs. Without it, one is made from its key. Clients and witnesses pin it: choose it
@@ -101,6 +114,8 @@ pub struct Config {
     pub requests_per_sec: u32,
     /// Who may sign up.
     pub signup: SignUpConfig,
+    /// Where everything is kept.
+    pub store: StoreConfig,
     /// The directory.
     pub directory: DirectoryConfig,
     /// Logging.
@@ -122,6 +137,7 @@ impl Default for Config {
             hello_timeout_secs: limits::HELLO_TIMEOUT_SECS,
             requests_per_sec: 2_000,
             signup: SignUpConfig::default(),
+            store: StoreConfig::default(),
             directory: DirectoryConfig::default(),
             log: LogConfig::default(),
             tls: None,
@@ -135,6 +151,64 @@ impl Default for Config {
 pub struct SignUpConfig {
     /// Everybody, or whoever has an invitation.
     pub mode: SignUp,
+}
+
+/// Where everything is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreConfig {
+    /// Which engine.
+    pub kind: StoreKind,
+    /// Whose certificates PostgreSQL's are checked against.
+    pub ca_file: Option<PathBuf>,
+    /// PostgreSQL's databases.
+    pub databases: Vec<DatabaseConfig>,
+}
+
+/// Which engine keeps everything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// Files, for one server.
+    #[default]
+    Sqlite,
+    /// Databases, for several.
+    Postgres,
+}
+
+/// A database, and the first and the last lane of what is in it.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// How to reach it.
+    pub url: String,
+    /// The first lane in it and the last.
+    #[serde(default = "all_lanes")]
+    pub lanes: (u16, u16),
+}
+
+impl std::fmt::Debug for DatabaseConfig {
+    /// Without the address, which has a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DatabaseConfig({:?})", self.lanes)
+    }
+}
+
+const fn all_lanes() -> (u16, u16) {
+    (0, LANES - 1)
+}
+
+impl StoreConfig {
+    /// What [`PostgresLog::open`](crate::store::PostgresLog::open) needs of it.
+    pub fn postgres(&self) -> PostgresOptions {
+        let shard = |database: &DatabaseConfig| Shard {
+            url: database.url.clone(),
+            first_lane: database.lanes.0,
+            last_lane: database.lanes.1,
+        };
+        let shards = self.databases.iter().map(shard).collect();
+        PostgresOptions { shards, ca_file: self.ca_file.clone() }
+    }
 }
 
 /// The directory.
@@ -285,6 +359,10 @@ impl Config {
                 "directory.threshold is at most the number of directory.witnesses",
             ),
             (!self.directory.node.is_empty(), "directory.node has at least one character"),
+            (
+                (self.store.kind == StoreKind::Postgres) != self.store.databases.is_empty(),
+                "store.databases has a database when store.kind is postgres, and none otherwise",
+            ),
             (self.connections_max > 0, "connections_max is at least 1"),
             (self.hello_timeout_secs > 0, "hello_timeout_secs is at least 1"),
             (self.requests_per_sec > 0, "requests_per_sec is at least 1"),
@@ -319,6 +397,23 @@ mod tests {
         let parsed: Config = toml::from_str(&every_key()).unwrap();
         assert_eq!(parsed.public_host.as_deref(), Some("chat.example.org"));
         assert!(parsed.tls.is_some());
+        assert_eq!(parsed.store.databases[0].lanes, all_lanes());
+    }
+
+    #[test]
+    fn a_database_goes_with_postgres() {
+        let load = |text: &str| {
+            let config: Config = toml::from_str(text).unwrap();
+            if config.problems().is_empty() { Ok(config) } else { Err(config.problems()) }
+        };
+        let databases =
+            "[[store.databases]]\nurl = \"host=a\"\nlanes = [0, 511]\n[[store.databases]]\nurl = \"host=b\"\n";
+        assert!(load("[store]\nkind = \"postgres\"\n").is_err());
+        assert!(load(databases).is_err());
+        let config = load(&format!("[store]\nkind = \"postgres\"\n{databases}")).unwrap();
+        let shards = config.store.postgres().shards;
+        assert_eq!(shards[0], Shard { url: "host=a".to_owned(), first_lane: 0, last_lane: 511 });
+        assert!(!format!("{config:?}").contains("host="), "an address may hold a password");
     }
 
     #[test]

@@ -6,16 +6,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Parser, Subcommand};
 use stonechat_server::admin::{Admin, Measure, Storage, free_bytes};
-use stonechat_server::config::{DEFAULT_FILE, LogConfig, LogFormat};
+use stonechat_server::config::{DEFAULT_FILE, LogConfig, LogFormat, StoreKind};
 use stonechat_server::disclose::disclose;
 use stonechat_server::services::Services;
-use stonechat_server::store::{Options, SqliteLog};
+use stonechat_server::store::{AnyLog, Options, PostgresLog, SqliteLog};
 use stonechat_server::{load_directory_keys, load_tls, load_token_key, serve};
-use stonechat_wire::Handle;
+use stonechat_wire::{Handle, Timestamp};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -115,16 +116,24 @@ fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
     start_logs(&config.log);
     let tls = config.tls.as_ref().map(load_tls).transpose()?;
     make_data_folder(&config.data)?;
-    let store = SqliteLog::open(&config.data, &Options { data_bytes_max: config.data_bytes_max })?;
+    let runtime = runtime()?;
+    let store = match config.store.kind {
+        StoreKind::Sqlite => {
+            AnyLog::Sqlite(SqliteLog::open(&config.data, &Options { data_bytes_max: config.data_bytes_max })?)
+        }
+        StoreKind::Postgres => AnyLog::Postgres(runtime.block_on(PostgresLog::open(&config.store.postgres()))?),
+    };
     let (tokens, directory) = (load_token_key(&config.data)?, load_directory_keys(&config.data)?);
     let (files, bytes_max, folder) = (store.clone(), config.data_bytes_max, config.data.clone());
     let measure: Measure =
         Arc::new(move || Storage { bytes: files.bytes_on_disk(), bytes_max, free_bytes: free_bytes(&folder) });
     let services = Services::new(store, tokens, directory, config.settings()).context("cannot open the directory")?;
 
-    let runtime = runtime()?;
     let served = runtime.block_on(async {
         let stop = stop_on_signals()?;
+        if config.store.kind == StoreKind::Postgres {
+            check_keys(&services, &config.data).await?;
+        }
         let listener = TcpListener::bind(config.listen).await.map_err(|error| cannot_listen(config.listen, &error))?;
         let address = listener.local_addr().context("cannot tell which port was picked")?;
         let scheme = if tls.is_some() { "https" } else { "http" };
@@ -146,6 +155,20 @@ fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
         tracing::info!("stopped");
     }
     served
+}
+
+/// Servers over one store must have the same keys.
+async fn check_keys(services: &Services<AnyLog>, data: &Path) -> anyhow::Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let shares = services.shares_keys(Timestamp(u64::try_from(now).unwrap_or(u64::MAX))).await;
+    if shares.map_err(|failure| anyhow!("cannot read the store: {failure}"))? {
+        return Ok(());
+    }
+    Err(anyhow!(
+        "the store belongs to servers with other keys. Copy token-key and directory-key from one of them into {}, and check \
+         directory.origin",
+        data.display()
+    ))
 }
 
 fn run_disclose(args: &DiscloseArgs) -> anyhow::Result<()> {

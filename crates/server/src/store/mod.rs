@@ -15,11 +15,14 @@
 //! - **Expiry**: an entry whose `expires_at` is not after `now` is never returned. Its bytes go when `expire` runs.
 //! - **Wake-ups**: when an append returns, every [`Watcher`] of its key has been woken.
 //!
-//! [`SqliteLog`] is the store of one machine, [`MemoryLog`] the one of simulations; both pass `conformance`.
+//! [`SqliteLog`] is the store of one machine, [`PostgresLog`] the one of several, [`MemoryLog`] the one of simulations; all
+//! pass `conformance`. [`AnyLog`] is the one that the operator chose.
 
+mod any;
 #[cfg(test)]
 mod conformance;
 mod memory;
+pub mod postgres;
 mod sqlite;
 mod watch;
 
@@ -27,7 +30,9 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+pub use any::AnyLog;
 pub use memory::MemoryLog;
+pub use postgres::PostgresLog;
 pub(crate) use sqlite::{DATABASE, RESTORING};
 pub use sqlite::{OpenError, Options, SqliteLog, Whole};
 pub use stonechat_wire::{Seq, Timestamp};

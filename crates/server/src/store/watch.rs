@@ -12,9 +12,18 @@ use std::task::{Context, Poll, Waker};
 
 use super::Key;
 
-/// All watchers of one store. Cloning shares it.
+/// All watchers of one store. Cloning shares it. Who watches what lies under the key's [`hint`].
 #[derive(Clone, Default)]
-pub(crate) struct Hub(Arc<Mutex<HashMap<Key, Vec<Arc<Slot>>>>>);
+pub(crate) struct Hub(Arc<Mutex<Watched>>);
+
+type Watched = HashMap<u64, Vec<(Key, Arc<Slot>)>>;
+
+/// What stands for a key where servers tell each other what changed: FNV-1a. Of two keys with one hint, one wakes in vain.
+pub(crate) fn hint(key: &Key) -> u64 {
+    key.as_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
 
 /// What a watcher has not taken yet.
 #[derive(Default)]
@@ -39,10 +48,27 @@ impl Hub {
 
     /// Wakes whoever watches one of `keys`.
     pub(crate) fn wake<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) {
+        self.wake_where(keys.into_iter().map(|key| (hint(key), Some(key))));
+    }
+
+    /// Wakes whoever watches a key with one of these hints.
+    pub(crate) fn wake_hinted(&self, hints: impl IntoIterator<Item = u64>) {
+        self.wake_where(hints.into_iter().map(|hint| (hint, None)));
+    }
+
+    /// Every key that somebody watches, each once.
+    pub(crate) fn watched(&self) -> BTreeSet<Key> {
+        lock(&self.0).values().flatten().map(|(key, _)| key.clone()).collect()
+    }
+
+    fn wake_where<'a>(&self, changed: impl Iterator<Item = (u64, Option<&'a Key>)>) {
         let mut wakers = Vec::new();
         let watched = lock(&self.0);
-        for key in keys {
-            for slot in watched.get(key).into_iter().flatten() {
+        for (hint, only) in changed {
+            for (key, slot) in watched.get(&hint).into_iter().flatten() {
+                if only.is_some_and(|only| only != key) {
+                    continue;
+                }
                 let mut pending = lock(&slot.0);
                 pending.changed.insert(key.clone());
                 wakers.extend(pending.waker.take());
@@ -68,7 +94,7 @@ impl Watcher {
     pub fn add(&mut self, key: Key) -> bool {
         let new = self.keys.insert(key.clone());
         if new {
-            lock(&self.hub.0).entry(key).or_default().push(Arc::clone(&self.slot));
+            lock(&self.hub.0).entry(hint(&key)).or_default().push((key, Arc::clone(&self.slot)));
         }
         new
     }
@@ -125,9 +151,9 @@ impl fmt::Debug for Watcher {
     }
 }
 
-fn unsubscribe(watched: &mut HashMap<Key, Vec<Arc<Slot>>>, key: &Key, slot: &Arc<Slot>) {
-    if let hash_map::Entry::Occupied(mut slots) = watched.entry(key.clone()) {
-        slots.get_mut().retain(|other| !Arc::ptr_eq(other, slot));
+fn unsubscribe(watched: &mut Watched, key: &Key, slot: &Arc<Slot>) {
+    if let hash_map::Entry::Occupied(mut slots) = watched.entry(hint(key)) {
+        slots.get_mut().retain(|(of, other)| of != key || !Arc::ptr_eq(other, slot));
         if slots.get().is_empty() {
             slots.remove();
         }
@@ -157,6 +183,17 @@ mod tests {
         hub.wake([&key(2), &key(1), &key(2)]);
         assert_eq!(both.take(), [key(1), key(2)].into());
         assert_eq!(both.take(), BTreeSet::new());
+    }
+
+    #[test]
+    fn a_hint_wakes_the_watchers_of_its_key() {
+        let hub = Hub::default();
+        let (mut a, mut b) = (hub.watch([key(1)]), hub.watch([key(2)]));
+        hub.wake_hinted([hint(&key(1)), 7]);
+        assert_eq!((a.take(), b.take()), ([key(1)].into(), BTreeSet::new()));
+        assert_eq!(hub.watched(), [key(1), key(2)].into());
+        // Servers of two versions must agree.
+        assert_eq!(hint(&key(1)), 0x082f_2307_b4e8_8e77);
     }
 
     #[test]

@@ -208,6 +208,30 @@ impl Client {
         result
     }
 
+    /// `None` when the server hung up, or says goodbye.
+    pub(crate) async fn try_ask(&mut self, request: Request) -> Option<Result<Reply, Failure>> {
+        self.next_id += 1;
+        let bytes = encode(&ClientFrame { id: self.next_id, request });
+        self.socket.0.send(Message::Binary(bytes.into())).await.ok()?;
+        loop {
+            match self.socket.receive().await? {
+                ServerFrame::Reply(_, reply) => return Some(Ok(reply)),
+                ServerFrame::Refused(_, failure) => return Some(Err(failure)),
+                ServerFrame::Push(_) => {}
+                _ => return None,
+            }
+        }
+    }
+
+    /// Draws tokens that nobody will use.
+    pub(crate) async fn draw(&mut self, count: usize) -> Result<Reply, Failure> {
+        let blinded = (0..count).map(|_| {
+            let blinded = VoprfClient::<Ristretto255>::blind(b"unused", &mut OsRng).unwrap();
+            Element(blinded.message.serialize().into())
+        });
+        self.ask(Request::IssueTokens { blinded: List::new(blinded.collect::<Vec<_>>()).unwrap() }).await
+    }
+
     pub(crate) async fn append(&mut self, request: Request) -> Seq {
         match self.ask(request).await {
             Ok(Reply::Appended { seq, .. }) => seq,

@@ -10,6 +10,9 @@ mod hostile;
 mod operator;
 #[path = "../../../sim/tests/support/programs.rs"]
 mod programs;
+mod several;
 mod small_disk;
+#[path = "../../../../tests/postgres/support.rs"]
+mod support;
 mod talk;
 mod web;
