@@ -164,10 +164,10 @@ test('a device that nobody added is an alarm with evidence, and can be revoked',
   const alarm = {
     id: '0a'.repeat(16),
     kind: 'Device',
-    text: 'Your account has a device that this device did not add: it reads what is written to you.',
-    at_ms: Date.now(),
+    finding: { device_added: { device } },
+    at: Date.now(),
     device,
-    evidence: { name: 'device-0a.json', json: '{"what":"proof"}' },
+    evidence: '{"what":"proof"}',
     dismissed: false,
   };
   await app.page.addInitScript(pretend, { alarm, device });
@@ -178,12 +178,12 @@ test('a device that nobody added is an alarm with evidence, and can be revoked',
   await app.step('an alarm');
   await app.button('What happened, and what to do', banner).click();
   const dialog = app.page.getByRole('dialog');
-  await dialog.getByText('it reads what is written to you').waitFor();
+  await dialog.getByText('it can read what is written from here on').waitFor();
   await app.step('what happened');
   const download = app.page.waitForEvent('download');
   await app.button('Save the evidence', dialog).click();
   const file = await download;
-  assert.equal(file.suggestedFilename(), 'device-0a.json');
+  assert.equal(file.suggestedFilename(), `device-${alarm.id}.json`);
   assert.equal(fs.readFileSync(await file.path(), 'utf8'), '{"what":"proof"}');
 
   await app.button(/Revoke this device/, dialog).click();
@@ -215,18 +215,18 @@ function pretend({ alarm, device }) {
     const reply = (content) => queueMicrotask(() => tell({ Reply: { id, result: { Ok: content } } }));
     if (request === 'Alarms') return reply({ Alarms: alarms() });
     if (request === 'Devices') {
-      const own = { id: 'a1'.repeat(16), added_at_ms: alarm.at_ms, is_this: true, alarm: null };
-      const other = { id: device, added_at_ms: alarm.at_ms, is_this: false, alarm: alarm.id };
+      const own = { id: 'a1'.repeat(16), added_at: alarm.at, this: true, alarm: null };
+      const other = { id: device, added_at: alarm.at, this: false, alarm: alarm.id };
       return reply({ Devices: window.revoked.length ? [own] : [own, other] });
     }
-    if (request.RevokeDevice) {
-      window.revoked.push(request.RevokeDevice.device);
-      return reply('Done');
+    if (request.Run?.RevokeDevice) {
+      window.revoked.push(request.Run.RevokeDevice.device);
+      return reply({ Outcome: 'Done' });
     }
-    if (request.DismissAlarm) {
-      dismissed.add(request.DismissAlarm.alarm);
+    if (request.Run?.DismissAlarm) {
+      dismissed.add(request.Run.DismissAlarm.alarm);
       queueMicrotask(() => tell({ Event: { Alarms: alarms() } }));
-      return reply('Done');
+      return reply({ Outcome: 'Done' });
     }
     return post.call(this, text, ...rest);
   };
