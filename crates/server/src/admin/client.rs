@@ -74,8 +74,8 @@ async fn exchange(data: &Path, method: Method, path: &str, body: Option<Value>) 
     Err(AdminError::Refused { why: value["error"].as_str().unwrap_or("it refuses").to_owned() })
 }
 
-fn broken(cause: impl ToString) -> AdminError {
-    AdminError::Broken { cause: cause.to_string() }
+fn broken(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> AdminError {
+    AdminError::Broken { cause: cause.into().to_string() }
 }
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);

@@ -88,7 +88,7 @@ async fn suspend<S: KeyedLog>(State(it): Context<S>, Path(handle): Path<String>,
     let Ok(handle) = handle.parse::<Handle>() else { return not_a_handle() };
     let Suspend { reason } = match read(&body) {
         Ok(asked) => asked,
-        Err(refused) => return refused,
+        Err(error) => return not_understood(&error),
     };
     let done = it.app.services.suspend(&handle, &reason, now()).await;
     match done {
@@ -116,7 +116,7 @@ async fn invites<S: KeyedLog>(State(it): Context<S>) -> Response {
 async fn invite<S: KeyedLog>(State(it): Context<S>, body: Bytes) -> Response {
     let new: NewInvite = match read(&body) {
         Ok(new) => new,
-        Err(refused) => return refused,
+        Err(error) => return not_understood(&error),
     };
     match it.app.services.invite(&new, now(), &mut OsRng).await {
         Ok(Some((code, card))) => {
@@ -155,8 +155,8 @@ async fn shown<S: KeyedLog>(app: &App<S>, handle: &Handle, done: Result<bool, Fa
     }
 }
 
-fn read<T: for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, Response> {
-    serde_json::from_slice(body).map_err(|error| refusal(StatusCode::BAD_REQUEST, &format!("not understood: {error}")))
+fn read<T: for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(body)
 }
 
 fn answer<T: Serialize>(found: Result<T, Failure>) -> Response {
@@ -168,6 +168,10 @@ fn answer<T: Serialize>(found: Result<T, Failure>) -> Response {
 
 fn failed(failure: &Failure) -> Response {
     refusal(StatusCode::SERVICE_UNAVAILABLE, &failure.to_string())
+}
+
+fn not_understood(error: &serde_json::Error) -> Response {
+    refusal(StatusCode::BAD_REQUEST, &format!("not understood: {error}"))
 }
 
 fn nobody() -> Response {

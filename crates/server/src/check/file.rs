@@ -17,9 +17,7 @@ pub(super) fn read(text: &str, report: &mut Report) -> Config {
     }
     let known: Table = toml::from_str(&every_key()).expect("a test parses it");
     let lines = Lines::of(text, parsed.get_ref());
-    let mut table = match toml::Deserializer::from(parsed) {
-        parsed => Table::deserialize(parsed).unwrap_or_default(),
-    };
+    let mut table = Table::deserialize(toml::Deserializer::from(parsed)).unwrap_or_default();
     table.retain(|key, value| match (known.get(key), value) {
         (Some(Value::Table(known)), Value::Table(section)) => {
             section.retain(|inner, _| known.contains_key(inner) || lines.unknown(report, Some(key), inner, known));
@@ -34,7 +32,7 @@ pub(super) fn read(text: &str, report: &mut Report) -> Config {
         let before = report.findings.len();
         match &mut table[&key] {
             Value::Table(section) => {
-                section.retain(|inner, value| lines.fits(report, &known, Some(&key), inner, value))
+                section.retain(|inner, value| lines.fits(report, &known, Some(&key), inner, value));
             }
             value => drop(lines.fits(report, &known, None, &key, value)),
         }

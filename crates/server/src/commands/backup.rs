@@ -46,7 +46,7 @@ pub(crate) fn run(args: BackupArgs) -> anyhow::Result<()> {
     let quiet = args.json || !std::io::stderr().is_terminal();
     let mut told = 0;
     let progress = |done: u64, all: u64| {
-        let percent = if all == 0 { 100 } else { done * 100 / all };
+        let percent = (done * 100).checked_div(all).unwrap_or(100);
         if !quiet && percent > told {
             told = percent;
             // Nobody waits for it: a terminal that is gone is no failure of a backup.

@@ -195,6 +195,7 @@ const DAY_SECS: u64 = 24 * 3_600;
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
+    #[expect(clippy::disallowed_types, reason = "a code in a test is another each time")]
     use rand_core::OsRng;
     use stonechat_wire::{Reply, Request};
 
