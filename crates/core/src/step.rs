@@ -1,8 +1,8 @@
 //! The context of one step: the overlay, the clock, the randomness, who this is, what may be asked, what comes out; and the
 //! mail from room to room.
 //!
-//! A room uses only rooms below it. What it has for one above it, it puts into [`Mail`], and `lib.rs` hands it over **in the
-//! same step**: one transaction has all of it.
+//! A room uses only rooms that stand above it in the table of `lib.rs`. What it has for one below, it puts into [`Mail`], and
+//! `lib.rs` hands it over **in the same step**: one transaction has all of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
