@@ -321,13 +321,14 @@ fn the_search_finds_what_is_there(
     assert_eq!(found, planted.iter().map(|(text, form)| format!("{} ({form})", TEXTS[*text])).collect());
 }
 
-/// Every file under a folder.
+/// Every file under a folder. The operator's socket is none: it holds nothing.
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
-        if entry.file_type().unwrap().is_dir() {
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
             found.extend(files(&entry.path()));
-        } else {
+        } else if kind.is_file() {
             found.push((entry.path().display().to_string(), std::fs::read(entry.path()).unwrap()));
         }
     }

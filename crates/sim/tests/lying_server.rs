@@ -106,12 +106,14 @@ fn fork(server: &mut Server) -> Server {
     other
 }
 
-/// Replaces a folder by another one.
+/// Replaces a folder by another one. The operator's socket is no file to copy.
 fn copy(from: &Path, to: &Path) {
     std::fs::remove_dir_all(to).unwrap();
     std::fs::create_dir(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
     }
 }
 
