@@ -364,10 +364,11 @@ mod tests {
         let json = serde_json::to_string(&(account, Handle::parse("bob").unwrap(), Timestamp(7))).unwrap();
         assert_eq!(json, alloc::format!("[\"{account}\",\"@bob\",7]"));
         assert_eq!(serde_json::from_str::<(AccountId, Handle, Timestamp)>(&json).unwrap().0, account);
-        for wrong in ["\"\"", "\"a1\"", "\"@Bob\"", "7", "null"] {
-            assert!(
-                serde_json::from_str::<AccountId>(wrong).is_err() && serde_json::from_str::<Handle>(wrong).is_err()
-            );
+        for wrong in ["\"\"", "\"a1\"", "\"@bob\"", "7", "null"] {
+            assert!(serde_json::from_str::<AccountId>(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["\"\"", "\"@\"", "\"@Bob\"", "7", "null"] {
+            assert!(serde_json::from_str::<Handle>(wrong).is_err(), "{wrong}");
         }
     }
 
