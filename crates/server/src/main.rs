@@ -136,9 +136,7 @@ fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
         }
         let listener = TcpListener::bind(config.listen).await.map_err(|error| cannot_listen(config.listen, &error))?;
         let address = listener.local_addr().context("cannot tell which port was picked")?;
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        print(&format!("listening on {scheme}://{address}\n"))?;
-        tracing::info!(tls = tls.is_some(), "ready");
+        // Before anybody hears that the server is there.
         let admin = match Admin::open(&config.data, measure) {
             Ok(admin) => Some(admin),
             Err(error) => {
@@ -146,6 +144,9 @@ fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
                 None
             }
         };
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        print(&format!("listening on {scheme}://{address}\n"))?;
+        tracing::info!(tls = tls.is_some(), "ready");
         serve(listener, services, &config, tls, admin, stop).await;
         Ok(())
     });
